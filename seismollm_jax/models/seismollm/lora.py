@@ -1,0 +1,46 @@
+"""Low-rank adapters (LoRA, arXiv 2106.09685) on linear layers."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from seismollm_jax.models.layers import uniform_fan_in
+
+
+class LoRALinear(nnx.Module):
+    """A linear layer with an optional adapter: base(x) + (alpha / rank) * dropout(x) A B.
+
+    With rank 0 it is the plain layer. `base` keeps its own sub-path so that a trainability rule
+    can tell frozen weights from adapters by name. A starts uniform, B at zero, so a new adapter
+    changes nothing.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        rank: int,
+        alpha: float,
+        dropout: float,
+        kernel_init: nnx.Initializer,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.base = nnx.Linear(inputs, outputs, kernel_init=kernel_init, dtype=dtype, rngs=rngs)
+        self.rank, self.dtype = rank, dtype
+        if rank:
+            self.scale = alpha / rank
+            self.dropout = nnx.Dropout(dropout)
+            self.lora_a = nnx.LoRAParam(uniform_fan_in(rngs.params(), (inputs, rank)))
+            self.lora_b = nnx.LoRAParam(jnp.zeros((rank, outputs)))
+
+    def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None) -> jax.Array:
+        """(..., inputs) -> (..., outputs); `rngs` None switches the adapter's dropout off."""
+        y = self.base(x)
+        if not self.rank:
+            return y
+        x = self.dropout(x, deterministic=rngs is None, rngs=rngs).astype(self.dtype)
+        a, b = self.lora_a[...].astype(self.dtype), self.lora_b[...].astype(self.dtype)
+        return y + self.scale * (x @ a @ b)
