@@ -1,0 +1,1 @@
+"""Experiment configurations, one file a task over a common base."""

@@ -1,0 +1,201 @@
+"""Every field of an experiment, once, with its unit and its reason.
+
+A task file starts from `get_config(task, protocol)` and changes what is its own. The text after
+the colon of `--config=configs/picking.py:builtin` is the protocol: which dataset, and how.
+"""
+
+import math
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config(task: str, protocol: str) -> ConfigDict:
+    """All fields with the defaults of the published training on STEAD, then the protocol's.
+
+    Raises:
+        ValueError: no such protocol.
+    """
+    config = ConfigDict()
+    config.task = task
+    config.model = "seismollm"  # the model family
+    config.seed = 0  # of initial weights, dropout, sample order and augmentation
+    config.options = ConfigDict()  # the task's own settings, see the task's file
+
+    config.backbone = ConfigDict()
+    # A local directory with a Hugging Face GPT-2 (or one written by convert_weights.py), a hub
+    # name (gpt2, gpt2-medium, gpt2-large, gpt2-xl), or "random" for an untrained one.
+    config.backbone.weights = "gpt2"
+    config.backbone.layers = 3  # decoder blocks kept
+    config.backbone.start_layer = 0  # the first of them, counted from 0
+    # lora: layer norms, positions and adapters learn (the paper). full: all of GPT-2 learns,
+    # without adapters. frozen: none of it, without adapters.
+    config.backbone.tuning = "lora"
+    # Sizes used only with weights = "random"; otherwise config.json of the weights gives them.
+    config.backbone.random = ConfigDict(
+        {
+            "n_embd": 768,
+            "n_head": 12,
+            "n_layer": 12,
+            "n_positions": 1024,
+            "embd_pdrop": 0.1,
+            "attn_pdrop": 0.1,
+            "resid_pdrop": 0.1,
+        }
+    )
+    config.lora = ConfigDict()
+    config.lora.rank = 16  # 0 leaves the adapters out
+    config.lora.alpha = 16.0  # adapters are scaled by alpha / rank
+    config.lora.dropout = 0.1  # on the adapters' input
+    config.lora.targets = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+
+    config.embedder = ConfigDict()
+    config.embedder.channels = (16, 48, 96)  # last block: n_embd / patch_size
+    config.embedder.kernels = (16, 8, 6, 1)  # samples, narrowest branch of each block
+    config.embedder.kernel_steps = (8, 6, 4, 2)  # samples, from branch to branch
+    config.embedder.strides = (2, 2, 2, 1)
+    config.embedder.scales = 4  # branches of a block
+    config.patch_size = 8  # embedder samples in a token
+    config.head = ConfigDict({"channels": (128, 160, 192, 224)})  # per-sample head (picking)
+
+    config.precision = ConfigDict()
+    config.precision.compute = "float32"  # activations: float32 or bfloat16
+    # Matrix products and convolutions: "default" is TF32 on recent GPUs and bfloat16 on TPUs,
+    # "highest" is float32 everywhere.
+    config.precision.matmul = "default"
+
+    config.data = ConfigDict()
+    config.data.format = "stead"  # stead (three layouts, found by looking), builtin
+    config.data.path = ""  # directory of the dataset
+    config.data.table = ""  # file name, where a directory holds several tables
+    config.data.sampling_rate_hz = 100.0  # refused if the dataset has another
+    config.data.window = 6000  # samples; STEAD's traces are as long
+    config.data.normalisation = "std"  # per component: std, max, none
+    config.data.noise_rows = True  # use noise traces where the task can (the paper had none)
+    config.data.magnitude_type = ""  # keep events of this type alone, such as "ml"
+    config.data.min_snr_db = -math.inf  # traces below it on all components count as noise
+    # Put P at this share of the window; empty draws the window instead.
+    config.data.p_position_ratio = placeholder(float)
+    config.data.coda_ratio = 2.0  # an event ends so many S-P times after S
+    config.data.min_event_gap_s = 0.5  # seconds
+    config.data.noise_keeps_values = True  # traces turned to noise keep magnitude, distance, ...
+    config.data.fixed_eval_window = True  # False draws it with the seed, as the original does
+    config.data.workers = 0  # loader processes a host; 0 reads in threads
+    config.data.threads = 2  # reading threads of each of them
+    config.data.builtin = ConfigDict({"traces": 0, "seed": 0})  # size of the built-in dataset
+    config.data.split = ConfigDict()
+    config.data.split.by = "row"  # row (the original's permutation), event, station
+    config.data.split.train = 0.8  # share of the rows
+    config.data.split.val = 0.1  # the rest is the test split
+    config.data.split.seed = 0
+    config.data.split.shuffle = True
+
+    config.augment = ConfigDict()
+    config.augment.enabled = True  # each record a second time, augmented
+    config.augment.generate_noise_rate = 0.05  # replace the event by noise
+    config.augment.add_event_rate = 0.0  # repeat an event later in the trace
+    config.augment.max_events = 1
+    config.augment.shift_rate = 0.2  # circular shift in time
+    config.augment.drop_channel_rate = 0.4
+    config.augment.scale_amplitude_rate = 0.4
+    config.augment.pre_emphasis_rate = 0.4
+    config.augment.pre_emphasis_ratio = 0.97
+    config.augment.add_noise_rate = 0.4
+    config.augment.gap_rate = 0.4
+    config.augment.mask_percent = 0  # of half-second windows, set to 1
+    config.augment.noise_percent = 0  # of half-second windows, replaced by noise
+
+    config.optim = ConfigDict()
+    config.optim.name = "adam"  # adam, adamw, sgd
+    config.optim.weight_decay = 0.0
+    config.optim.momentum = 0.9  # sgd only
+    # Triangular cycle from base_lr to max_lr in up_steps and back in down_steps, for ever.
+    config.optim.base_lr = 5e-4
+    config.optim.max_lr = 1e-3
+    config.optim.up_steps = 4500
+    config.optim.down_steps = 5000
+
+    config.train = ConfigDict()
+    config.train.batch_size = 1024  # over all devices
+    config.train.epochs = 200
+    config.train.steps = 0  # if positive, sets the epochs instead (rounded up)
+    config.train.patience = 30  # epochs without improvement before stopping
+    config.train.log_every = 20  # steps
+    config.train.eval_batch_size = 256  # over all devices
+    config.train.shuffle = True
+
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    PROTOCOLS[protocol](config)
+    return config
+
+
+def stead(config: ConfigDict) -> None:
+    """Training on STEAD as published: the values above."""
+
+
+def stead_fewshot(config: ConfigDict) -> None:
+    """A tenth of STEAD to train on, 5 % to validate, the other 85 % to test."""
+    config.data.split.train, config.data.split.val = 0.1, 0.05
+    config.train.batch_size = 512
+    config.optim.up_steps, config.optim.down_steps = 600, 800
+
+
+def builtin(config: ConfigDict) -> None:
+    """The built-in dataset and a network that a laptop trains in minutes.
+
+    The backbone is small and random, because a download must not stand between a newcomer and a
+    first result, and because GPT-2's published widths need a GPU.
+    """
+    config.data.format = "builtin"
+    config.data.path = "data/builtin"
+    config.data.builtin.traces = 4000
+    config.data.split.by = "event"
+    config.data.window = 3072
+    config.backbone.weights = "random"
+    config.backbone.layers = 2
+    config.backbone.random = ConfigDict(
+        {
+            "n_embd": 128,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 1024,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+        }
+    )
+    config.backbone.tuning = "full"  # nothing pretrained is there to be kept
+    config.embedder.channels = (8, 16, 32)
+    config.embedder.scales = 2
+    config.head.channels = (16, 24, 32, 32)
+    config.train.batch_size = 32
+    config.train.eval_batch_size = 64
+    config.train.epochs = 4
+    config.train.patience = 4
+    config.optim.base_lr, config.optim.max_lr = 5e-4, 3e-3
+    config.optim.up_steps, config.optim.down_steps = 150, 600
+
+
+def smoke(config: ConfigDict) -> None:
+    """Seconds, not minutes: shows that everything runs. Learns next to nothing."""
+    builtin(config)
+    config.data.path = "data/builtin_smoke"
+    config.data.builtin.traces = 64
+    config.data.window = 1024
+    config.backbone.random.n_embd = 32
+    config.backbone.layers = 1
+    config.embedder.channels = (4, 4, 4)
+    config.head.channels = (4, 4, 4, 4)
+    config.train.batch_size = 8
+    config.train.eval_batch_size = 8
+    config.train.epochs = 2
+    config.train.log_every = 2
+
+
+PROTOCOLS = {
+    "stead": stead,
+    "stead_fewshot": stead_fewshot,
+    "builtin": builtin,
+    "smoke": smoke,
+}

@@ -1,0 +1,213 @@
+"""From a catalogue to batches, with Grain.
+
+Everything is a pure function of position: element k of the training sequence is the batch of step
+k, and each sample in it depends on (seed, epoch, record) alone. So a run resumes by slicing the
+sequence at its step, whatever the number of workers, processes or devices was before.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import grain
+import numpy as np
+
+from seismollm_jax.data.augment import Augmentation
+from seismollm_jax.data.records import Record, Sample
+from seismollm_jax.data.sample import SampleOptions, make_sample
+from seismollm_jax.data.sources import BadTrace
+
+Batch = dict[str, np.ndarray]
+
+# First words of the random seeds of one sample, so that no two purposes share a stream.
+PLAIN, AUGMENTED, FIXED = 0, 1, 2
+
+
+class Source(Protocol):
+    """Random access to records by position."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int) -> Record: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleMaker:
+    """Position in a source -> one element of a batch. Picklable; runs in loader workers.
+
+    An element has `waveform` (window, 3) float32, the task's targets, `row` (the record's number
+    in the dataset), `window_start`, and `valid`: 0 where the trace could not be read or a label
+    is missing, with zeros in place of the data; such an element must not count.
+
+    Attributes:
+        source: records.
+        rows: (len(source),) dataset row of each record; the record's part of the random seed.
+        options: window and normalisation.
+        encode: sample -> targets.
+        seed: of the run.
+        augmentation: what augmented samples go through.
+    """
+
+    source: Source
+    rows: np.ndarray
+    options: SampleOptions
+    encode: Callable[[Sample], Batch]
+    seed: int
+    augmentation: Augmentation | None = None
+
+    def __call__(self, position: int, *, epoch: int, stream: int) -> Batch:
+        """Makes the element; `stream` is PLAIN, AUGMENTED or FIXED (which leaves the epoch out)."""
+        row = int(self.rows[position])
+        words = (FIXED, row) if stream == FIXED else (stream, self.seed, epoch, row)
+        try:
+            record, valid = self.source[position], True
+        except BadTrace:
+            record, valid = _empty_record(self.options.window), False
+        augmentation = self.augmentation if stream == AUGMENTED else None
+        sample = make_sample(record, np.random.default_rng(words), self.options, augmentation)
+        targets = self.encode(sample)
+        for name, value in targets.items():
+            if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+                targets[name], valid = np.zeros_like(value), False
+        return {
+            "waveform": sample.waveform,
+            **targets,
+            "row": np.int32(row),
+            "window_start": np.int32(sample.window_start),
+            "valid": np.float32(valid),
+        }
+
+
+def _empty_record(samples: int) -> Record:
+    return Record(waveform=np.zeros((samples, 3), np.float32), p_samples=[], s_samples=[])
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainingElement:
+    """(position in the endless sequence, record index) -> element; the second half is augmented."""
+
+    maker: SampleMaker
+    size: int  # elements of an epoch
+
+    def __call__(self, index: int, record: int) -> Batch:
+        records = len(self.maker.source)
+        stream = AUGMENTED if record >= records else PLAIN
+        return self.maker(record % records, epoch=index // self.size, stream=stream)
+
+
+def epoch_size(records: int, *, augment: bool) -> int:
+    """Samples of an epoch: each record plain and, with augmentation, once more augmented."""
+    return records * (2 if augment else 1)
+
+
+def train_batches(
+    maker: SampleMaker,
+    *,
+    shuffle: bool,
+    local_batch: int,
+    process: int = 0,
+    processes: int = 1,
+) -> grain.MapDataset:
+    """The endless sequence of this process's batches; element k is step k.
+
+    Epochs follow each other without a break: a batch may hold the end of one and the beginning of
+    the next, so no sample is dropped and all batches are full. A global batch holds the same
+    samples in the same order for any number of processes.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    if not len(maker.source):
+        raise ValueError("the training split is empty")
+    size = epoch_size(len(maker.source), augment=maker.augmentation is not None)
+    dataset = grain.MapDataset.range(size).seed(maker.seed)
+    if shuffle:
+        dataset = dataset.shuffle()
+    dataset = dataset.repeat().map_with_index(_TrainingElement(maker, size))
+    return dataset.batch(local_batch, drop_remainder=True)[process::processes]
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvaluationElement:
+    maker: SampleMaker
+    fixed_window: bool
+
+    def __call__(self, position: int) -> Batch:
+        real = position >= 0
+        stream = FIXED if self.fixed_window else PLAIN
+        element = self.maker(max(position, 0), epoch=0, stream=stream)
+        return {**element, "mask": np.float32(real)}
+
+
+def eval_batches(
+    maker: SampleMaker,
+    *,
+    local_batch: int,
+    fixed_window: bool = True,
+    process: int = 0,
+    processes: int = 1,
+) -> grain.MapDataset:
+    """This process's batches of one pass in dataset order, as many on every process.
+
+    `mask` is 0 on the rows that fill up the last batches. With `fixed_window` the window of a
+    record depends on the record alone; otherwise on the seed too.
+    """
+    records = len(maker.source)
+    steps = -(-records // (local_batch * processes))
+    positions = np.arange(steps * processes * local_batch)
+    positions = np.where(positions < records, positions, -1)
+    mine = positions.reshape(steps, processes, local_batch)[:, process].ravel()
+    element = _EvaluationElement(maker, fixed_window)
+    return grain.MapDataset.source(mine).map(element).batch(local_batch)
+
+
+class Stream:
+    """Iterates over batches on the host, prefetched by threads or by worker processes.
+
+    Close it (or use it in a `with` block) so that workers end.
+    """
+
+    def __init__(
+        self,
+        batches: grain.MapDataset,
+        *,
+        start: int = 0,
+        workers: int = 0,
+        threads: int = 2,
+        to_device: Callable[[Mapping[str, np.ndarray]], Any] | None = None,
+    ):
+        dataset = batches[start:].to_iter_dataset(
+            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)
+        )
+        if workers:
+            _mark_flags_parsed()
+            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        if to_device is not None:
+            dataset = dataset.map(to_device)
+            dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
+        self._iterator = iter(dataset)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._iterator)
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stops workers and threads."""
+        if hasattr(self._iterator, "close"):
+            self._iterator.close()
+
+
+def _mark_flags_parsed() -> None:
+    """Grain reads an absl flag before starting workers, which fails outside `absl.app.run`."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

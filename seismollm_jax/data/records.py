@@ -1,0 +1,150 @@
+"""The data contract: a trace, a sample, a catalogue, and which rows of it a task can use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+COMPONENTS = "ZNE"
+"""Component order of every waveform inside the package: vertical, north, east."""
+
+LABELS = ("p_sample", "s_sample", "magnitude", "distance_km", "back_azimuth_deg", "polarity")
+"""Label columns of a catalogue that a task may need."""
+
+TABLE_COLUMNS = (
+    *("trace_name", "file", "category", "event_id", "network", "station", "instrument"),
+    *("start_time", "origin_time", "p_sample", "s_sample", "magnitude", "magnitude_type"),
+    *("distance_km", "back_azimuth_deg", "polarity", "snr_z_db", "snr_n_db", "snr_e_db"),
+    *("station_latitude_deg", "station_longitude_deg", "station_elevation_m"),
+    *("event_latitude_deg", "event_longitude_deg", "event_depth_km"),
+)
+"""Columns of every catalogue, whatever the dataset; see `Dataset`."""
+
+UP, DOWN, NO_POLARITY = 0, 1, -1
+"""First motion of the P wave: compression, dilatation, not known."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One three-component trace with its labels.
+
+    `waveform` is float32 of shape (samples, 3) in the order Z, N, E. Picks are sample indices
+    counted from the first sample. A missing number is NaN, a missing polarity -1.
+    """
+
+    waveform: np.ndarray  # (samples, 3)
+    p_samples: list[int]
+    s_samples: list[int]
+    magnitude: float = np.nan
+    distance_km: float = np.nan
+    back_azimuth_deg: float = np.nan
+    polarity: int = NO_POLARITY
+    snr_db: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+
+
+@dataclass(slots=True)
+class Sample:
+    """One window, ready for a task to encode.
+
+    `waveform` is float32 (window, 3), normalised, zero-filled where the window leaves the trace.
+    Picks are relative to the window and may be empty. `window_start` is the index in the trace of
+    the window's first sample; it is negative when the window begins before the trace. With
+    the circular shift of the augmentation the trace is shifted first, so sample i of the window
+    is sample (window_start + i - shift) modulo the trace length of the trace as read; `shift` is 0
+    otherwise. `noise` tells that the trace was taken for noise, or turned into it.
+    """
+
+    waveform: np.ndarray  # (window, 3)
+    p_samples: list[int]
+    s_samples: list[int]
+    magnitude: float
+    distance_km: float
+    back_azimuth_deg: float
+    polarity: int
+    window_start: int
+    shift: int = 0
+    noise: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a reader found and changed: text of the finding -> number of rows."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        width = max((len(str(n)) for n in self.counts.values()), default=0)
+        return "\n".join(f"{n:>{width}}  {text}" for text, n in self.counts.items())
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A catalogue and where its waveforms are.
+
+    `table` has the columns `TABLE_COLUMNS` and a RangeIndex: the row number identifies a record.
+
+    ==================  =========================================================================
+    trace_name          name of the waveform, unique
+    file                waveform file, relative to `path` (categorical)
+    category            "earthquake" or "noise" (categorical)
+    event_id            text, missing for noise (categorical)
+    network, station    codes (categorical), as is `instrument`, the band and instrument code
+    start_time          time of the first sample, UTC; `origin_time` that of the event
+    p_sample, s_sample  arrivals in samples from the first one, whole numbers, NaN = missing
+    magnitude           0 to 8; `magnitude_type` in lower case (categorical)
+    distance_km         epicentral distance
+    back_azimuth_deg    station to event, 0 <= value < 360
+    polarity            0 up, 1 down, -1 missing (int8)
+    snr_z_db ...        signal-to-noise ratio of each component
+    station_*, event_*  coordinates
+    ==================  =========================================================================
+
+    `component_order` is the order of the components in the file; `inner_path` the HDF5 group that
+    holds the traces.
+    """
+
+    name: str
+    path: Path
+    table: pd.DataFrame
+    sampling_rate_hz: float = 100.0
+    component_order: str = "ENZ"
+    inner_path: str = "data"
+    report: Report = field(default_factory=Report)
+
+
+def select(
+    table: pd.DataFrame, needs: Sequence[str], noise_rows: bool
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Find the rows that a task can use.
+
+    `needs` names the labels, out of `LABELS`, that an earthquake row must have. Noise rows are kept
+    when `noise_rows` is true, and have no labels. Returns the row numbers (int64, ascending) and,
+    for the rows left out, how many for which reason; a row with several reasons counts under the
+    first. The counts and the rows add up to the length of the table.
+
+    Raises ValueError for a label that no catalogue has.
+    """
+    unknown = [name for name in needs if name not in LABELS]
+    if unknown:
+        raise ValueError(f"no such label: {', '.join(unknown)}; choose from {', '.join(LABELS)}")
+    noise = (table["category"] == "noise").to_numpy()
+    usable = np.ones(len(table), bool)
+    counts: dict[str, int] = {}
+
+    def leave_out(mask: np.ndarray, reason: str) -> None:
+        dropped = usable & mask
+        if dropped.any():
+            counts[reason] = int(dropped.sum())
+            usable[dropped] = False
+
+    if not noise_rows:
+        leave_out(noise, "noise trace")
+    for name in needs:
+        values = table[name].to_numpy()
+        missing = values == NO_POLARITY if name == "polarity" else np.isnan(values)
+        leave_out(missing & ~noise, f"no {name}")
+    return np.flatnonzero(usable), counts

@@ -1,0 +1,100 @@
+"""Exact evaluation: every record once, on any number of devices and processes."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+import jax
+import numpy as np
+import pandas as pd
+
+from seismollm_jax import parallel
+from seismollm_jax.experiment import Experiment
+from seismollm_jax.tasks.base import Arrays, Metric
+
+Forward = Callable[[Mapping[str, jax.Array]], tuple[jax.Array, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The outcome of one pass.
+
+    Attributes:
+        loss: mean over the records that count, float64.
+        metrics: the accumulators, full.
+        records: records that count.
+        unusable: dataset rows whose trace could not be read or whose label is missing.
+        table: predictions in dataset order, if asked for.
+        targets, answers: arrays behind the table, (records, ...), if asked for.
+    """
+
+    loss: float
+    metrics: dict[str, Metric]
+    records: int
+    unusable: list[int]
+    table: pd.DataFrame | None
+    targets: Arrays
+    answers: Arrays
+
+    def scores(self) -> dict[str, float]:
+        """Loss and all scores, flat: "loss", "p_sample/f1", ..."""
+        flat = {"loss": self.loss}
+        for name, metric in self.metrics.items():
+            flat |= {f"{name}/{score}": value for score, value in metric.compute().items()}
+        return flat
+
+
+def evaluate(
+    experiment: Experiment,
+    forward: Forward,
+    batches: Iterable[Mapping[str, jax.Array]],
+    *,
+    names: np.ndarray | None = None,
+) -> Evaluation:
+    """Runs `forward` over batches of `pipeline.eval_batches` laid out on the mesh.
+
+    Args:
+        experiment: the task and its context.
+        forward: global batch -> (output, loss of each row), as `make_eval_step` gives.
+        batches: global batches; their `mask` is 0 on rows that only fill up.
+        names: trace name of each dataset row; with it the table of predictions is kept.
+    """
+    task, context = experiment.task, experiment.context
+    metrics = task.metrics(context)
+    total, count, unusable, tables = 0.0, 0, [], []
+    kept: list[tuple[Arrays, Arrays]] = []
+    for batch in batches:
+        output, losses = forward(batch)
+        # The waveform and label curves stay on the devices; only what is compared comes back.
+        wanted = {k: v for k, v in batch.items() if k in metrics or v.ndim == 1}
+        host, output, losses = parallel.gather((wanted, output, losses))
+        counts = host["mask"] * host["valid"] > 0
+        unusable += host["row"][(host["mask"] > 0) & (host["valid"] == 0)].tolist()
+        total += float(np.sum(losses[counts], dtype=np.float64))
+        count += int(counts.sum())
+        answers = task.decode(np.asarray(output), context)
+        for name, metric in metrics.items():
+            metric.update(answers[name], host[name], counts)
+        if names is not None:
+            targets = {name: host[name][counts] for name in metrics}
+            answers = {name: value[counts] for name, value in answers.items()}
+            rows, starts = host["row"][counts], host["window_start"][counts]
+            columns = task.columns(targets, answers, context)
+            tables.append(
+                pd.DataFrame({"trace_name": names[rows], "row": rows, "window_start": starts, **columns})
+            )
+            kept.append((targets, answers))
+    loss = total / count if count else float("nan")
+    table = pd.concat(tables, ignore_index=True) if tables else None
+    return Evaluation(
+        loss,
+        metrics,
+        count,
+        unusable,
+        table,
+        _concatenate([targets for targets, _ in kept]),
+        _concatenate([answers for _, answers in kept]),
+    )
+
+
+def _concatenate(parts: list[Arrays]) -> Arrays:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}

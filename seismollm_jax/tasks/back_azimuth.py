@@ -1,0 +1,46 @@
+"""Back-azimuth (baz): direction from the station to the event, degrees clockwise from north."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seismollm_jax.metrics.values import ValueMetrics
+from seismollm_jax.models.output import Output
+from seismollm_jax.tasks.base import Arrays, Context, Metric, Task, EncodeValue, huber, value_columns
+
+
+def loss(output: jax.Array, targets: Mapping[str, jax.Array]) -> jax.Array:
+    """Huber loss of the cosine plus Huber loss of the sine."""
+    angle = jnp.deg2rad(targets["back_azimuth_deg"])
+    return huber(output, jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)).sum(-1)
+
+
+def decode(output: np.ndarray, context: Context) -> Arrays:
+    """Degrees in [0, 360), (batch, 1), from cosine and sine, which need not be of unit length."""
+    del context
+    angle = np.degrees(np.arctan2(output[:, 1:2], output[:, 0:1]))
+    return {"back_azimuth_deg": np.mod(angle, 360)}
+
+
+def metrics(context: Context) -> dict[str, Metric]:
+    """Errors in degrees, wrapped."""
+    del context
+    return {"back_azimuth_deg": ValueMetrics(circular=True)}
+
+
+TASK = Task(
+    name="back_azimuth",
+    short_name="baz",
+    title="back-azimuth",
+    needs=("p_sample", "s_sample", "back_azimuth_deg"),
+    output=Output(per_sample=False, channels=2, activation="tanh"),
+    encode=EncodeValue("back_azimuth_deg"),
+    loss=loss,
+    decode=decode,
+    metrics=metrics,
+    columns=value_columns,
+    labels=("cosine", "sine"),
+    units={"back_azimuth_deg": "°"},
+)

@@ -1,0 +1,141 @@
+"""What a task is. One module beside this one per task, and nothing about it anywhere else."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seismollm_jax.data.records import Sample
+from seismollm_jax.models.output import Output
+
+EPSILON = 1e-6  # floor inside the logarithms of the PyTorch original's losses
+
+Arrays = dict[str, np.ndarray]
+
+
+class Metric(Protocol):
+    """An accumulator: sums of batches, mergeable across processes, scores at the end."""
+
+    def update(self, predicted: np.ndarray, target: np.ndarray, mask: np.ndarray) -> None:
+        """Adds a batch, leaving out rows where `mask` is false."""
+
+    def compute(self) -> dict[str, float]:
+        """Scores by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What encoding and decoding need to know of the input, and the task's own options.
+
+    Attributes:
+        window: samples in a window.
+        sampling_rate_hz: of the window.
+        options: an instance of the task's `Options`.
+    """
+
+    window: int
+    sampling_rate_hz: float
+    options: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Options of a task that has none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Everything that makes a task.
+
+    Attributes:
+        name: the word that files and code use.
+        short_name: what the PyTorch original calls it; accepted wherever a name is.
+        title: a few words for reports.
+        needs: label columns that an earthquake row must have to be used.
+        uses_noise: whether noise traces are samples of this task.
+        output: shape and range of the network's output.
+        encode: sample -> targets, NumPy; runs in loader workers. Keys become arrays of the batch;
+            NaN marks a missing label and takes the sample out of the loss.
+        loss: (output, targets) -> (batch,), JAX.
+        decode: output -> answers by name, NumPy. Names that are targets too are compared with
+            them; the others are extra columns.
+        metrics: one accumulator per compared answer.
+        columns: (targets, answers, context) -> columns of the table of predictions, (batch,) each.
+        labels: names of the output's channels, in order.
+        units: unit of each answer, for tables and pictures.
+        monitor: validation figure that decides which checkpoint is best ("loss" or
+            "<answer>/<score>").
+        maximise: whether more of it is better.
+        options: dataclass of the task's own settings; `config.options` fills it.
+    """
+
+    name: str
+    short_name: str
+    title: str
+    needs: tuple[str, ...]
+    output: Output
+    encode: Callable[[Sample, Context], Arrays]
+    loss: Callable[[jax.Array, Mapping[str, jax.Array]], jax.Array]
+    decode: Callable[[np.ndarray, Context], Arrays]
+    metrics: Callable[[Context], dict[str, Metric]]
+    columns: Callable[[Arrays, Arrays, Context], Arrays]
+    labels: tuple[str, ...]
+    units: Mapping[str, str]
+    uses_noise: bool = False
+    monitor: str = "loss"
+    maximise: bool = False
+    options: type = NoOptions
+
+    def context(
+        self, *, window: int, sampling_rate_hz: float, options: Mapping[str, Any]
+    ) -> Context:
+        """The context of this task, its options checked.
+
+        Raises:
+            ValueError: an option that the task does not have.
+        """
+        known = {field.name for field in dataclasses.fields(self.options)}
+        if unknown := set(options) - known:
+            raise ValueError(
+                f"task {self.name} has no option {sorted(unknown)}; it has {sorted(known) or 'none'}"
+            )
+        return Context(window, sampling_rate_hz, self.options(**options))
+
+
+def huber(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Huber loss with delta 1: quadratic up to a difference of 1, linear beyond. Elementwise."""
+    difference = jnp.abs(prediction - target)
+    return jnp.where(difference < 1, 0.5 * difference**2, difference - 0.5)
+
+
+def one_minus(probability: jax.Array) -> jax.Array:
+    """1 - p, shielded so that a compiler does not merge it with a constant added afterwards.
+
+    Folded, 1 - p + 1e-6 becomes 1.00000095 - p, which moves the logarithm at p = 1 by 0.05.
+    """
+    return jax.lax.optimization_barrier(1 - probability)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodeValue:
+    """An encoder for tasks whose target is one number of the record: (1,) float32, NaN if missing."""
+
+    name: str
+
+    def __call__(self, sample: Sample, context: Context) -> Arrays:
+        """The record's label under its own name."""
+        del context
+        return {self.name: np.array([getattr(sample, self.name)], np.float32)}
+
+
+def value_columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
+    """Table columns of a task with one number a window: true_<name> and pred_<name>."""
+    del context
+    columns: Arrays = {}
+    for name, predicted in answers.items():
+        columns[f"true_{name}"] = targets[name][:, 0]
+        columns[f"pred_{name}"] = predicted[:, 0]
+    return columns

@@ -1,0 +1,221 @@
+"""Checkpoints on disk. Orbax stays behind this module.
+
+A checkpoint is a directory with three items: `model` (parameters and statistics, flat names),
+`train` (step and optimiser), and `description` (JSON: configuration, model settings, preprocessing
+contract, split, progress, provenance). Evaluation, prediction and conversion read `model` and
+`description` and need no other file.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from seismollm_jax.models.state import Arrays
+
+FORMAT = 1
+FOLDER = "checkpoints"  # below the working directory
+MONITOR = "monitor"  # the figure that decides which checkpoint is best
+PACKAGES = ("seismollm_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is not there, damaged, or made for something else."""
+
+
+def provenance() -> dict[str, Any]:
+    """When, with which versions, from which commit and by which command."""
+    root = Path(__file__).resolve().parents[2]
+    commit = ""
+    if (root / ".git").exists():
+        result = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        commit = result.stdout.strip()
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "commit": commit,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
+    }
+
+
+class Checkpoints:
+    """The checkpoints of one working directory: the latest and the best are kept.
+
+    Args:
+        workdir: checkpoints go into its `checkpoints` folder.
+        maximise: whether a larger monitored figure is better.
+    """
+
+    def __init__(self, workdir: Path, *, maximise: bool):
+        def score(metrics: Mapping[str, float]) -> float:
+            return metrics[MONITOR]
+
+        # Orbax treats the largest as best in BestN unless reversed; best_step() asks best_fn.
+        best = BestN(get_metric_fn=score, reverse=not maximise, n=1)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy([LatestN(1), best]),
+            best_fn=score,
+            best_mode="max" if maximise else "min",
+        )
+        self._manager = ocp.CheckpointManager((workdir / FOLDER).absolute(), options=options)
+
+    def save(
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        frozen: Arrays,
+        description: Mapping[str, Any],
+        monitor: float,
+    ) -> None:
+        """Writes the checkpoint of `step`; every process takes part. Returns when it is on disk."""
+        model = {"params": state["params"], "stats": state["stats"], "frozen": frozen}
+        saved = self._manager.save(
+            step,
+            metrics={MONITOR: monitor},
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(model),
+                train=ocp.args.StandardSave({"step": state["step"], "opt": state["opt"]}),
+                description=ocp.args.JsonSave({"format": FORMAT, **description}),
+            ),
+        )
+        self._manager.wait_until_finished()
+        if not saved:
+            raise CheckpointError(
+                f"step {step} was not saved in {self._manager.directory}: a later step "
+                f"({self._manager.latest_step()}) is there; use a fresh --workdir"
+            )
+
+    def restore(
+        self, state: Mapping[str, Any], frozen: Arrays
+    ) -> tuple[dict[str, Any], Arrays, dict[str, Any]] | None:
+        """The latest (state, frozen, description), laid out like the arguments; None if none is."""
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+
+        def abstract(tree: Any) -> Any:
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+            )
+
+        model = {"params": state["params"], "stats": state["stats"], "frozen": frozen}
+        train = {"step": state["step"], "opt": state["opt"]}
+        try:
+            items = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardRestore(abstract(model)),
+                    train=ocp.args.StandardRestore(abstract(train)),
+                    description=ocp.args.JsonRestore(),
+                ),
+            )
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"checkpoint {step} in {self._manager.directory} does not fit this configuration "
+                f"({error}); resume with the configuration it was made with, or use a fresh "
+                "--workdir"
+            ) from error
+        restored = items["model"]
+        state = {**items["train"], "params": restored["params"], "stats": restored["stats"]}
+        return state, restored["frozen"], items["description"]
+
+    def steps(self) -> list[int]:
+        """Steps with a checkpoint."""
+        return sorted(self._manager.all_steps())
+
+    def close(self) -> None:
+        """Ends background threads."""
+        self._manager.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A checkpoint's network, read for use."""
+
+    path: Path
+    params: Arrays
+    frozen: Arrays
+    stats: Arrays
+    description: dict[str, Any]
+
+
+def find(directory: str | Path) -> Path:
+    """The checkpoint meant by `directory`: itself, or the best one of a working directory.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    root = Path(directory).expanduser().absolute()
+    if (root / "model").is_dir() and (root / "description").is_dir():
+        return root
+    folder = root / FOLDER if (root / FOLDER).is_dir() else root
+    found: dict[Path, dict[str, Any]] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.isdigit() and (path / "description").is_dir():
+            found[path] = read_description(path)
+    if not found:
+        raise CheckpointError(
+            f"{root} holds no checkpoint; give the --workdir of a training run, its "
+            f"{FOLDER} folder, or one checkpoint in it"
+        )
+    # Every description names the best step so far, so the latest one knows.
+    latest = max(found, key=lambda path: int(path.name))
+    best = folder / str(found[latest]["progress"]["best_step"])
+    return best if best in found else latest
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The JSON item of a checkpoint.
+
+    Raises:
+        CheckpointError: missing, damaged, or written by a later version.
+    """
+    file = path / "description" / "metadata"
+    try:
+        description = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read ({error}): the checkpoint is damaged") from None
+    if description.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {description.get('format')}; this version reads "
+            f"{FORMAT}: use the seismollm_jax version that wrote it "
+            f"({description.get('provenance', {}).get('versions', {}).get('seismollm_jax', '?')})"
+        )
+    return description
+
+
+def load(directory: str | Path) -> Stored:
+    """Reads the network at `directory` (see `find`) onto the default device.
+
+    Raises:
+        CheckpointError: none there, or damaged.
+    """
+    path = find(directory)
+    description = read_description(path)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            stored = checkpointer.metadata(path / "model").item_metadata
+            target = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+                dict(stored),
+            )
+            model = checkpointer.restore(path / "model", args=ocp.args.StandardRestore(target))
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path / 'model'} is damaged ({error})") from error
+    return Stored(path, model["params"], model["frozen"], model["stats"], description)

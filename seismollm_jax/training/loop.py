@@ -1,0 +1,305 @@
+"""The training run, to be read from top to bottom."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seismollm_jax import experiment as experiments
+from seismollm_jax import parallel
+from seismollm_jax.data import catalogue, pipeline
+from seismollm_jax.data.sources import BadTrace, WaveformSource
+from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
+from seismollm_jax.experiment import Experiment
+from seismollm_jax.models.state import key as name_of
+from seismollm_jax.training.checkpoint import Checkpoints, provenance
+from seismollm_jax.training.optim import Triangle, make_optimizer
+from seismollm_jax.training.report import Reporter
+from seismollm_jax.training.step import make_eval_step, make_init, make_train_step
+
+MAX_UNREADABLE = 0.2  # share of an epoch's samples; beyond it something is wrong with the files
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on: a loss that is not finite, or too many unreadable traces."""
+
+
+def run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
+    """Trains until the epochs are over or the validation figure stops improving.
+
+    Running it again with the same arguments continues from the latest checkpoint.
+
+    Args:
+        config: a configuration of `configs/`, as plain dictionaries.
+        workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
+
+    Returns:
+        The scores of the last validation.
+
+    Raises:
+        ValueError, FileNotFoundError: a configuration or dataset that does not fit.
+        TrainingError: the loss is not finite, or too many traces cannot be read.
+    """
+    with jax.default_matmul_precision(config["precision"]["matmul"]):
+        return _run(config, workdir)
+
+
+def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
+    # -- experiment, devices -------------------------------------------------------------------
+    experiment = experiments.make(config)
+    task, settings = experiment.task, config["train"]
+    layout = parallel.make_layout()
+    local_batch = layout.local_batch(settings["batch_size"])
+    eval_batch = layout.local_batch(settings["eval_batch_size"])
+
+    # -- data ----------------------------------------------------------------------------------
+    data = config["data"]
+    dataset = catalogue.open_dataset(data)
+    parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
+    sources = {name: WaveformSource(dataset, rows) for name, rows in parts.rows.items()}
+    where = {"process": jax.process_index(), "processes": jax.process_count()}
+    train_maker = experiment.samples(sources["train"], parts.rows["train"], augment=True)
+    batches = pipeline.train_batches(
+        train_maker, shuffle=settings["shuffle"], local_batch=local_batch, **where
+    )
+    val_maker = experiment.samples(sources["val"], parts.rows["val"], augment=False)
+    val_batches = pipeline.eval_batches(
+        val_maker, local_batch=eval_batch, fixed_window=data["fixed_eval_window"], **where
+    )
+    augmented = train_maker.augmentation is not None
+    size = pipeline.epoch_size(len(parts.rows["train"]), augment=augmented)
+    epoch_steps = math.ceil(size / settings["batch_size"])
+    epochs = settings["epochs"]
+    if settings["steps"] > 0:
+        epochs = math.ceil(settings["steps"] / epoch_steps)
+
+    # -- state: fresh, with pretrained weights laid over it, or the latest checkpoint ------------
+    optim = config["optim"]
+    optimizer = make_optimizer(
+        optim["name"], weight_decay=optim["weight_decay"], momentum=optim["momentum"]
+    )
+    rate = Triangle(optim["base_lr"], optim["max_lr"], optim["up_steps"], optim["down_steps"])
+    key = layout.replicate(np.asarray(jax.random.key_data(jax.random.key(config["seed"]))))
+    key = jax.random.wrap_key_data(key)
+    state, frozen = make_init(experiment, optimizer, layout)(key)
+    checkpoints = Checkpoints(workdir, maximise=task.maximise)
+    restored = checkpoints.restore(state, frozen)
+    if restored:
+        state, frozen, description = restored
+        progress, pretrained = description["progress"], description["pretrained"]
+        _check_split(description, parts.hash)
+    else:
+        progress = {"step": 0, "epoch": 0, "best": None, "best_step": None, "epochs_since_best": 0}
+        weights = experiment.family.read_pretrained(config, experiment.settings)
+        for path, value in weights.arrays.items():
+            tree = state["params"] if name_of(path) in state["params"] else frozen
+            tree[name_of(path)] = layout.replicate(value)
+        pretrained = {"source": weights.source, "sha256": weights.sha256}
+
+    # -- first lines ---------------------------------------------------------------------------
+    start, steps = progress["step"], epochs * epoch_steps
+    reporter = Reporter(workdir, steps=steps, start=start, active=parallel.is_main())
+    if parallel.is_main():
+        (workdir / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    for line in _summary(experiment, state, frozen, pretrained, dataset, parts, layout):
+        reporter.say(line)
+    reporter.say(
+        f"training: {epochs} epochs of {epoch_steps} steps of {settings['batch_size']} windows; "
+        + (f"continuing at step {start}" if restored else "from the beginning")
+    )
+
+    # -- the loop ------------------------------------------------------------------------------
+    train_step = make_train_step(experiment, optimizer, layout)
+    eval_step = make_eval_step(experiment, layout)
+    names = dataset.table["trace_name"].to_numpy()
+    loading = {"workers": data["workers"], "threads": data["threads"], "to_device": layout.to_global}
+    scores: dict[str, float] = {}
+    stopped = progress["epochs_since_best"] > settings["patience"]
+    with reporter, pipeline.Stream(batches, start=start, **loading) as stream:
+        step, pending, waited, since, since_step = start, None, 0.0, time.perf_counter(), start
+        losses: list[Any] = []
+        unread: set[int] = set()
+        while step < steps and not stopped:
+            asked = time.perf_counter()
+            batch = next(stream)
+            waited += time.perf_counter() - asked
+            lr = rate(step)
+            state, figures = train_step(
+                state, frozen, batch, key, layout.replicate(np.float32(lr))
+            )
+            # The figures of a step are read after the next one was dispatched, so that the
+            # device never waits for the host.
+            if pending is not None:
+                losses.append(_figures_of(pending, unread))
+            pending = (step, batch, figures)
+            step += 1
+            reporter.advance(step)
+            end_of_epoch = step % epoch_steps == 0
+            if end_of_epoch:
+                losses.append(_figures_of(pending, unread))
+                pending = None
+            if losses and (step % settings["log_every"] == 0 or end_of_epoch):
+                elapsed = time.perf_counter() - since
+                reporter.write(
+                    step,
+                    "train",
+                    {
+                        "loss": float(np.mean(losses[-settings["log_every"] :])),
+                        "lr": lr,
+                        "samples_per_s": settings["batch_size"] * (step - since_step) / elapsed,
+                        "input_wait": waited / elapsed,
+                    },
+                )
+                waited, since, since_step = 0.0, time.perf_counter(), step
+            if not end_of_epoch:
+                continue
+
+            # -- end of an epoch: validate, count, save ------------------------------------------
+            _report_unread(sources["train"], unread, names, size, reporter)
+            unread.clear()
+            with pipeline.Stream(val_batches, **loading) as val_stream:
+                outcome = evaluate(
+                    experiment,
+                    lambda b: eval_step(state["params"], frozen, state["stats"], b),
+                    val_stream,
+                )
+            scores = outcome.scores()
+            _report_unread(
+                sources["val"], set(outcome.unusable), names, len(parts.rows["val"]), reporter
+            )
+            progress = _count(progress, task, outcome, step, step // epoch_steps)
+            reporter.write(step, "val", {"epoch_loss": float(np.mean(losses)), **scores})
+            losses = []
+            best = progress["best_step"] == step
+            reporter.say(
+                f"epoch {progress['epoch']}/{epochs}: validation {task.monitor} "
+                f"{scores[task.monitor]:.5g}{', best so far' if best else ''}"
+            )
+            monitor = scores[task.monitor]
+            worst = -math.inf if task.maximise else math.inf
+            checkpoints.save(
+                step,
+                state,
+                frozen,
+                {
+                    "task": task.name,
+                    "config": config,
+                    "settings": experiment.settings,
+                    "contract": experiment.contract(),
+                    "split_hash": parts.hash,
+                    "dataset": catalogue.fingerprint(dataset),
+                    "pretrained": pretrained,
+                    "progress": progress,
+                    "validation": {k: v if math.isfinite(v) else None for k, v in scores.items()},
+                    "provenance": provenance(),
+                },
+                monitor if math.isfinite(monitor) else worst,
+            )
+            since, waited = time.perf_counter(), 0.0  # validation is not training time
+            stopped = progress["epochs_since_best"] > settings["patience"]
+            if stopped:
+                reporter.say(f"stopped: no improvement in {progress['epochs_since_best']} epochs")
+        reporter.say(f"best checkpoint: step {progress['best_step']} in {workdir / 'checkpoints'}")
+    checkpoints.close()
+    return scores
+
+
+def _figures_of(pending: tuple[int, Mapping[str, Any], Mapping[str, Any]], unread: set[int]) -> float:
+    """Loss of a step that has been dispatched; collects the rows it could not use."""
+    step, batch, figures = pending
+    loss = float(figures["loss"])
+    if not math.isfinite(loss):
+        rows = parallel.gather(batch["row"]).tolist()
+        raise TrainingError(
+            f"the loss of step {step} is {loss}; dataset rows of that batch: {rows}. Lower "
+            "optim.max_lr, or look at those traces"
+        )
+    if float(figures["unused"]):
+        host = parallel.gather({"row": batch["row"], "valid": batch["valid"]})
+        unread |= set(host["row"][host["valid"] == 0].tolist())
+    return loss
+
+
+def _report_unread(
+    source: WaveformSource,
+    rows: set[int],
+    names: np.ndarray,
+    samples: int,
+    reporter: Reporter,
+) -> None:
+    """Says how many records of a pass were not used, and for some of them why.
+
+    Raises:
+        TrainingError: they are too many.
+    """
+    if not rows:
+        return
+    reasons = []
+    positions = {int(row): position for position, row in enumerate(source.rows)}
+    for row in sorted(rows)[:5]:
+        try:
+            source[positions[row]]
+            reasons.append(f"{names[row]}: a label is missing")
+        except BadTrace as error:
+            reasons.append(str(error))
+    text = f"{len(rows)} records were left out of this pass: " + "; ".join(reasons)
+    reporter.say(text + (" ..." if len(rows) > 5 else ""))
+    if len(rows) > MAX_UNREADABLE * samples:
+        raise TrainingError(f"too many records cannot be used. {text}")
+
+
+def _count(
+    progress: Mapping[str, Any], task: Any, outcome: Evaluation, step: int, epoch: int
+) -> dict[str, Any]:
+    """Progress after an epoch. A figure that is NaN is never an improvement."""
+    value, best = outcome.scores()[task.monitor], progress["best"]
+    better = math.isfinite(value) and (
+        best is None or (value > best if task.maximise else value < best)
+    )
+    return {
+        "step": step,
+        "epoch": epoch,
+        "best": value if better else best,
+        "best_step": step if better else progress["best_step"],
+        "epochs_since_best": 0 if better else progress["epochs_since_best"] + 1,
+    }
+
+
+def _check_split(description: Mapping[str, Any], split_hash: str) -> None:
+    if description["split_hash"] != split_hash:
+        raise ValueError(
+            f"the data are split otherwise (hash {split_hash}) than when this run began "
+            f"({description['split_hash']}): restore data.path and data.split.*, or use a fresh "
+            "--workdir"
+        )
+
+
+def _summary(
+    experiment: Experiment,
+    state: Mapping[str, Any],
+    frozen: Mapping[str, Any],
+    pretrained: Mapping[str, Any],
+    dataset: Any,
+    parts: catalogue.Parts,
+    layout: parallel.Layout,
+) -> list[str]:
+    """The first lines of a run."""
+    trainable = sum(leaf.size for leaf in state["params"].values())
+    total = trainable + sum(leaf.size for leaf in frozen.values())
+    rows = ", ".join(f"{name} {len(part)}" for name, part in parts.rows.items())
+    lines = [
+        f"task {experiment.task.name} ({experiment.task.short_name}), model "
+        f"{experiment.family.name}: {total:,} parameters, {trainable:,} learn",
+        f"weights: {pretrained['source']}",
+        f"devices: {layout.devices} x {jax.devices()[0].device_kind}, "
+        f"{jax.process_count()} process(es)",
+        f"data: {dataset.path}, {len(dataset.table)} traces; {rows} (split by "
+        f"{experiment.config['data']['split']['by']}, hash {parts.hash})",
+    ]
+    lines += [f"  left out: {count} with {reason}" for reason, count in parts.left_out.items()]
+    return lines + [f"  {line}" for line in str(dataset.report).splitlines()]

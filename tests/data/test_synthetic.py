@@ -1,0 +1,389 @@
+"""The synthetic dataset: STEAD's layout, determinism, and physics that the labels agree with."""
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from seismollm_jax.data.synthetic import catalogue, dataset, earth, network, source, write
+from seismollm_jax.data.synthetic.noise import SAMPLES, station_noise
+from seismollm_jax.data.synthetic.seismogram import ground_motion, minimum_phase
+from seismollm_jax.data.synthetic.stead_rows import COLUMNS
+
+SEED = 20
+STEAD_COLUMNS = (
+    "network_code receiver_code receiver_type receiver_latitude receiver_longitude "
+    "receiver_elevation_m p_arrival_sample p_status p_weight p_travel_sec s_arrival_sample "
+    "s_status s_weight source_id source_origin_time source_origin_uncertainty_sec "
+    "source_latitude source_longitude source_error_sec source_gap_deg "
+    "source_horizontal_uncertainty_km source_depth_km source_depth_uncertainty_km "
+    "source_magnitude source_magnitude_type source_magnitude_author "
+    "source_mechanism_strike_dip_rake source_distance_deg source_distance_km back_azimuth_deg "
+    "snr_db coda_end_sample trace_start_time trace_category trace_name"
+).split()
+
+
+def digests(directory: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in directory.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("synthetic") / "data"
+    summary = write(directory, traces=80, seed=SEED, noise_share=0.15)
+    with open(directory / "merge.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return directory, summary, rows
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Noise-free ground motion (3, samples) with its path and arrivals."""
+    world, found = network.regions(SEED), []
+    for index in range(60):
+        rng = np.random.default_rng([SEED, 1, index])
+        event = catalogue._event(rng, index, world[int(rng.integers(len(world)))])
+        for path, level_db in catalogue._recording_paths(rng, event, 3):
+            s_sample = 1000 + max(round((path.s_time_s - path.p_time_s) * 100), 5)
+            found.append((path, level_db, s_sample, ground_motion(rng, path, 1000, s_sample)))
+    return found
+
+
+def test_columns_are_those_of_stead_plus_the_first_motion(written):
+    directory, _, _ = written
+    header = (directory / "merge.csv").read_text().splitlines()[0].split(",")
+    assert header == [*STEAD_COLUMNS, "p_first_motion"]
+    assert list(COLUMNS) == header
+
+
+def test_text_forms_are_those_of_stead(written):
+    earthquakes = [r for r in written[2] if r["trace_category"] == "earthquake_local"]
+    for row in earthquakes:
+        assert row["snr_db"][0] == "[" and row["snr_db"][-1] == "]"
+        assert len(row["snr_db"][1:-1].split()) == 3
+        assert row["coda_end_sample"].startswith("[[ ") and row["coda_end_sample"].endswith(".]]")
+        start = datetime.strptime(row["trace_start_time"], "%Y-%m-%d %H:%M:%S.%f")
+        assert len(row["source_origin_time"].rsplit(".", 1)[1]) == 2
+        station, stamp, kind = row["trace_name"].split("_")
+        assert station == f"{row['receiver_code']}.{row['network_code']}" and kind == "EV"
+        lead = (start - datetime.strptime(stamp, "%Y%m%d%H%M%S")).total_seconds()
+        assert 1.0 <= lead < 2.0
+        assert row["source_mechanism_strike_dip_rake"] == "None"
+        assert row["p_first_motion"] in ("U", "D", "")
+
+
+def test_waveforms_and_attributes_match_the_table(written):
+    directory, summary, rows = written
+    with h5py.File(directory / "merge.hdf5") as file:
+        assert list(file) == ["data"]
+        assert set(file["data"]) == {r["trace_name"] for r in rows}
+        assert len(rows) == summary.traces == 80
+        for row in rows:
+            stored = file["data"][row["trace_name"]]
+            assert stored.shape == (6000, 3) and stored.dtype == np.float32
+            assert np.isfinite(stored[:]).all() and (stored[:].std(0) > 0).all()
+            assert set(stored.attrs) == set(COLUMNS)
+            for column in COLUMNS:
+                value = stored.attrs[column]
+                if column == "snr_db" and row[column]:
+                    cell = np.array(row[column].strip("[]").split(), float)
+                    np.testing.assert_allclose(value, cell, atol=1e-6)
+                elif column == "coda_end_sample" and row[column]:
+                    assert value.shape == (1, 1) and value[0, 0] == float(row[column].strip("[ ]"))
+                else:
+                    assert str(value) == row[column], column
+
+
+def test_labels_lie_inside_the_trace_and_agree_with_the_times(written):
+    for row in (r for r in written[2] if r["trace_category"] == "earthquake_local"):
+        p, s = float(row["p_arrival_sample"]), float(row["s_arrival_sample"])
+        assert 250 <= p < s < SAMPLES and p == int(p) and s == int(s)
+        assert s < float(row["coda_end_sample"].strip("[ ]")) < SAMPLES
+        start = datetime.strptime(row["trace_start_time"], "%Y-%m-%d %H:%M:%S.%f")
+        origin = datetime.strptime(row["source_origin_time"], "%Y-%m-%d %H:%M:%S.%f")
+        travel_s = (start - origin).total_seconds() + p / 100.0
+        assert travel_s == pytest.approx(float(row["p_travel_sec"]), abs=2e-4)
+
+
+def test_noise_rows_carry_no_labels(written):
+    _, summary, rows = written
+    quiet = [r for r in rows if r["trace_category"] == "noise"]
+    assert len(quiet) == summary.noise_traces == 12
+    filled = {c for r in quiet for c in COLUMNS if r[c]}
+    assert filled == {
+        *STEAD_COLUMNS[:6],
+        "trace_start_time",
+        "trace_category",
+        "trace_name",
+    }
+    assert all(r["trace_name"].endswith("_NO") for r in quiet)
+
+
+def test_distance_and_back_azimuth_agree_with_the_coordinates(written):
+    for row in (r for r in written[2] if r["trace_category"] == "earthquake_local"):
+        station = np.radians([float(row["receiver_latitude"]), float(row["receiver_longitude"])])
+        event = np.radians([float(row["source_latitude"]), float(row["source_longitude"])])
+
+        def unit(position):
+            lat, lon = position
+            return np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+        here, there = unit(station), unit(event)
+        arc = np.arctan2(np.linalg.norm(np.cross(here, there)), here @ there)
+        assert float(row["source_distance_km"]) == pytest.approx(6371.0 * arc, abs=0.006)
+        assert float(row["source_distance_deg"]) == pytest.approx(np.degrees(arc), abs=6e-5)
+        east = np.array([-np.sin(station[1]), np.cos(station[1]), 0.0])
+        north = np.cross(here, east)
+        azimuth = np.degrees(np.arctan2(there @ east, there @ north))
+        error = (float(row["back_azimuth_deg"]) - azimuth + 180.0) % 360.0 - 180.0
+        assert abs(error) < 0.06
+
+
+def test_several_stations_record_one_event(written):
+    _, summary, rows = written
+    events = [r["source_id"] for r in rows if r["source_id"]]
+    assert summary.events == len(set(events)) < summary.earthquake_traces == len(events)
+    assert len({(r["receiver_code"], r["source_id"]) for r in rows if r["source_id"]}) == len(events)
+    assert summary.stations == len({(r["network_code"], r["receiver_code"]) for r in rows})
+
+
+def test_same_seed_same_bytes_and_another_seed_other_waveforms(written, tmp_path):
+    directory = written[0]
+    write(tmp_path / "again", traces=80, seed=SEED, noise_share=0.15)
+    assert digests(tmp_path / "again") == digests(directory)
+    write(tmp_path / "other", traces=3, seed=SEED + 1, noise_share=0.0)
+    first = (tmp_path / "other" / "merge.csv").read_text().splitlines()[1]
+    assert first not in (directory / "merge.csv").read_text()
+
+
+def test_a_larger_request_begins_with_the_same_earthquakes(tmp_path):
+    for events in (2, 4):
+        write(tmp_path / str(events), events=events, seed=5, noise_share=0.0)
+    small, large = ((tmp_path / n / "merge.csv").read_text().splitlines() for n in ("2", "4"))
+    assert len(small) < len(large) and large[: len(small)] == small
+
+
+def test_nothing_moves_before_p_and_p_begins_on_its_sample(records):
+    for path, _, s_sample, motion in records:
+        peak = np.abs(motion[:, 1000:s_sample]).max()
+        before = np.abs(motion[:, :1000]).max()
+        assert before < 0.035 * peak
+        if path.later_ray is None and max(map(abs, path.radiation[:1])) > 0.3:
+            # The direct P is well excited: it leaves zero on its sample, not some samples later.
+            onset = np.flatnonzero(np.abs(motion).max(0) > 0.01 * peak)[0]
+            assert abs(onset - 1000) <= 1, path
+
+
+def test_s_begins_on_its_sample(records):
+    rng = np.random.default_rng(3)
+    for path, _, s_sample, _ in records[:40]:
+        silent = (0.0, *path.radiation[1:])
+        object.__setattr__(path, "radiation", silent)
+        motion = ground_motion(rng, path, 1000, s_sample)
+        # Energy on the horizontals rises at S, not before and not long after.
+        around = (motion[1:, s_sample - 40 : s_sample + 40] ** 2).sum(0)
+        assert around[40:].sum() > around[:40].sum()
+
+
+def test_first_motion_sign_agrees_with_the_vertical_at_p(written):
+    directory, summary, rows = written
+    agree = []
+    with h5py.File(directory / "merge.hdf5") as file:
+        for row in (r for r in rows if r["p_first_motion"]):
+            vertical = file["data"][row["trace_name"]][:, 2].astype(float)
+            p = int(float(row["p_arrival_sample"]))
+            # The analyst's rule: the first swing away from the level just before P.
+            swing = vertical[p : p + 3] - vertical[p - 2 : p].mean()
+            moved = swing[np.argmax(np.abs(swing))]
+            agree.append((moved > 0) == (row["p_first_motion"] == "U"))
+    assert len(agree) == summary.first_motions > 20
+    assert np.mean(agree) > 0.9
+
+
+def test_first_motion_follows_the_mechanism(records):
+    labels = set()
+    for path, level_db, _, motion in records:
+        rms = catalogue.background_rms(path.station, level_db)[0]
+        label = catalogue._first_motion(motion[0], rms, 1000, path.radiation[0])
+        labels.add(label)
+        if label:
+            assert (path.radiation[0] > 0) == (label == "U")
+    assert labels == {"U", "D", ""}
+
+
+def test_p_particle_motion_points_back_to_the_source(records):
+    errors = []
+    for path, _, _, motion in records:
+        z, n, e = motion[:, 1000:1005]
+        # Motion away from the source goes with motion upwards, whatever the first motion.
+        azimuth = np.degrees(np.arctan2(-(z * e).sum(), -(z * n).sum()))
+        errors.append(abs((azimuth - path.back_azimuth_deg + 180.0) % 360.0 - 180.0))
+    assert np.median(errors) < 15.0
+    assert np.mean(np.array(errors) < 90.0) > 0.8
+
+
+def test_double_couple_radiates_the_known_energies():
+    rng = np.random.default_rng(0)
+    squares = np.mean(
+        [
+            np.square(
+                source.radiation(
+                    *source.random_mechanism(rng),
+                    rng.uniform(0, 360),
+                    np.degrees(np.arccos(rng.uniform(-1, 1))),
+                )
+            )
+            for _ in range(8000)
+        ],
+        axis=0,
+    )
+    assert squares[0] == pytest.approx(4 / 15, rel=0.05)
+    assert squares[1] + squares[2] == pytest.approx(2 / 5, rel=0.05)
+
+
+def test_travel_times_agree_with_integration_along_the_ray():
+    crust = earth.Crust(5.2, 0.04, 33.0, 8.0, 1.73)
+    for distance_km in (1.0, 8.0, 30.0, 90.0):
+        ray = earth.direct_ray(crust, distance_km, 9.0)
+        depths = np.linspace(0.0, 9.0, 200_001)
+        slowness = 1.0 / (crust.surface_km_s + crust.gradient_per_s * depths)
+        if ray.takeoff_deg > 90.0:  # straight up: one leg
+            vertical = np.sqrt(slowness**2 - ray.ray_parameter_s_km**2)
+            assert np.trapezoid(slowness**2 / vertical, depths) == pytest.approx(
+                ray.travel_time_s, rel=1e-4
+            )
+            assert np.trapezoid(ray.ray_parameter_s_km / vertical, depths) == pytest.approx(
+                distance_km, rel=1e-3
+            )
+    assert earth.head_wave(crust, 30.0, 9.0) is None
+    near, far = (earth.head_wave(crust, d, 9.0) for d in (150.0, 230.0))
+    assert far.travel_time_s - near.travel_time_s == pytest.approx(80.0 / 8.0)
+    # At its critical distance the head wave cannot come before the direct wave.
+    assert earth.head_wave(crust, 100.0, 9.0).travel_time_s > (
+        earth.direct_ray(crust, 100.0, 9.0).travel_time_s - 1.0
+    )
+
+
+def test_free_surface_doubles_vertical_incidence():
+    p_motion, sv_motion = earth.free_surface(0.0, 4.0, 2.0)
+    assert p_motion == pytest.approx((0.0, 2.0)) and sv_motion == pytest.approx((2.0, 0.0))
+
+
+def test_minimum_phase_wavelets_are_causal():
+    frequency = np.fft.rfftfreq(8192, 0.01)
+    amplitude = frequency / (1.0 + (frequency / 3.0) ** 2) * np.exp(-0.05 * frequency)
+    wavelet = np.fft.irfft(minimum_phase(amplitude), 8192)
+    assert np.abs(wavelet[-2000:]).max() < 1e-3 * np.abs(wavelet).max()
+    np.testing.assert_allclose(
+        np.abs(np.fft.rfft(wavelet))[1:], amplitude[1:], rtol=1e-6, atol=1e-6 * amplitude.max()
+    )
+
+
+def test_magnitudes_follow_gutenberg_richter():
+    rng = np.random.default_rng(1)
+    drawn = np.array([source.gutenberg_richter(rng, 1.0, 5.0, 1.0) for _ in range(20_000)])
+    assert drawn.min() >= 1.0 and drawn.max() <= 5.0
+    # Aki's (1965) maximum-likelihood b value, hardly touched by a truncation four units up.
+    assert np.log10(np.e) / (drawn.mean() - 1.0) == pytest.approx(1.0, rel=0.03)
+
+
+def test_larger_earthquakes_have_lower_corners_and_longer_periods():
+    corners = [
+        source.corner_frequency_hz(source.seismic_moment_nm(m), 3e6, 3.5) for m in (1.0, 3.0, 5.0)
+    ]
+    assert corners == sorted(corners, reverse=True)
+    assert corners[0] / corners[1] == pytest.approx(10.0)  # two magnitude units: moment 10^3
+
+
+def test_noise_has_the_power_its_spectrum_says():
+    station = next(
+        s
+        for region in network.regions(SEED)
+        for s in region.stations
+        if s.sensor == "HH" and not s.line_frequencies_hz
+    )
+    rng = np.random.default_rng(2)
+    noise = np.stack([station_noise(rng, station, 0.0, 0.0) for _ in range(12)])
+    power = np.abs(np.fft.rfft(noise[:, 0])) ** 2 * 2.0 / (SAMPLES * 100.0)
+    frequency = np.fft.rfftfreq(SAMPLES, 0.01)
+    for low, high in ((4.0, 6.0), (12.0, 20.0)):
+        band = (frequency > low) & (frequency < high)
+        expected = network.noise_spectrum(station, frequency, False)[band].mean()
+        assert power[:, band].mean() == pytest.approx(expected, rel=0.25)
+
+
+def test_the_same_request_is_reused_and_another_refused(tmp_path):
+    directory = tmp_path / "data"
+    first = write(directory, traces=4, seed=1)
+    before = digests(directory)
+    again = write(directory, traces=4, seed=1)
+    assert again.reused and not first.reused and again.traces == first.traces == 4
+    with pytest.raises(FileExistsError, match="another synthetic dataset.*--overwrite"):
+        write(directory, traces=5, seed=1)
+    assert digests(directory) == before
+    assert not write(directory, traces=5, seed=1, overwrite=True).reused
+    assert json.loads((directory / "synthetic.json").read_text())["request"]["traces"] == 5
+
+
+def test_a_damaged_dataset_is_not_reused(tmp_path):
+    write(tmp_path, traces=2, seed=1)
+    with open(tmp_path / "merge.csv", "a") as file:
+        file.write("more\n")
+    with pytest.raises(FileExistsError, match="another size"):
+        write(tmp_path, traces=2, seed=1)
+
+
+def test_a_dataset_of_other_origin_is_never_replaced(tmp_path):
+    (tmp_path / "merge.csv").write_text("the real STEAD\n")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match="merge.csv"):
+            write(tmp_path, traces=2, seed=1, overwrite=overwrite)
+    assert (tmp_path / "merge.csv").read_text() == "the real STEAD\n"
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(dataset, "noise", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(tmp_path / "data", traces=4, seed=1, noise_share=0.5)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({}, "either events or traces"),
+        ({"events": 1, "traces": 1}, "either events or traces"),
+        ({"events": 0}, "at least one"),
+        ({"traces": 3, "noise_share": 1.0}, "noise_share"),
+        ({"traces": 3, "seed": -1}, "seed"),
+        ({"traces": 3, "max_stations": 0}, "max_stations"),
+    ],
+)
+def test_senseless_requests_are_refused(tmp_path, request_, message):
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path / "data", **request_)
+    assert not (tmp_path / "data").exists()
+
+
+def test_command_line(tmp_path):
+    command = [sys.executable, "-m", "seismollm_jax.data.synthetic", "--output", str(tmp_path / "d")]
+    done = subprocess.run(
+        [*command, "--events", "2", "--seed", "3"], capture_output=True, text=True, check=True
+    )
+    assert "events: 2" in done.stdout
+    with open(tmp_path / "d" / "merge.csv", newline="") as file:
+        assert len({r["source_id"] for r in csv.DictReader(file) if r["source_id"]}) == 2
+    refused = subprocess.run(
+        [*command, "--events", "3", "--seed", "3"], capture_output=True, text=True
+    )
+    assert refused.returncode == 2 and "--overwrite" in refused.stderr
