@@ -105,7 +105,7 @@ def shift_circularly(waveform: np.ndarray, shift: int) -> np.ndarray:
 
 
 def shift_picks(samples: Sequence[int], shift: int, n_samples: int) -> list[int]:
-    """Picks after a circular shift, sorted. A wrapped S pick may end up before its P pick."""
+    """Shift picks circularly and sort them. A wrapped S pick may end up before its P pick."""
     return sorted((sample + shift) % n_samples for sample in samples)
 
 
@@ -154,7 +154,7 @@ def blank_gap(waveform: np.ndarray, start: int, end: int) -> np.ndarray:
 
 
 def window_count(n_samples: int, window: int, percent: float) -> int:
-    """Number of windows that make up `percent` of the whole ones in a trace, rounded down."""
+    """Count the windows that make up `percent` of the whole ones in a trace, rounded down."""
     return int((n_samples // window) * min(max(percent, 0), 100) // 100)
 
 
@@ -172,7 +172,7 @@ def fill_windows(
 
 
 def draw_normal(n_samples: int, channels: int, rng: np.random.Generator) -> np.ndarray:
-    """Standard normal numbers (samples, components), drawn one component after the other."""
+    """Draw standard normal numbers (samples, components), one component after the other."""
     return rng.standard_normal((channels, n_samples)).T
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from seismollm_jax.data import splits, stead, synthetic
 from seismollm_jax.data.records import Dataset, select
@@ -23,7 +24,13 @@ def _open_stead(settings: Mapping[str, Any]) -> Dataset:
 def _open_builtin(settings: Mapping[str, Any]) -> Dataset:
     """The built-in dataset at `path`, written first if it is not there."""
     wanted = settings["builtin"]
-    synthetic.write(settings["path"], traces=wanted["traces"], seed=wanted["seed"])
+    with tqdm(total=wanted["traces"], desc="built-in dataset", unit="trace", disable=None) as bar:
+        synthetic.write(
+            settings["path"],
+            traces=wanted["traces"],
+            seed=wanted["seed"],
+            progress=lambda done: bar.update(done - bar.n),
+        )
     return dataclasses.replace(_open_stead(settings), name="builtin")
 
 
@@ -79,32 +86,42 @@ class Parts:
 def split_for(
     dataset: Dataset, settings: Mapping[str, Any], *, needs: Sequence[str], uses_noise: bool
 ) -> Parts:
-    """Selects the rows a task can use and splits them as `data.split` says.
+    """Splits the catalogue as `data.split` says, then keeps the rows that a task can use.
+
+    Splitting comes first, as in the PyTorch original, so that a row is on the same side for every
+    task. Noise traces take part in the split only where they are used.
 
     Raises:
-        ValueError: no row has the labels that the task needs, or the split is impossible.
+        ValueError: no earthquake row has the labels that the task needs, a part loses all its rows,
+            or the split is impossible.
     """
-    rows, left_out = select(
-        dataset.table, needs, noise_rows=uses_noise and settings["noise_rows"]
-    )
-    earthquakes = (dataset.table["category"].to_numpy()[rows] != "noise").sum()
-    if not earthquakes:
-        reasons = ", ".join(f"{count} with {reason}" for reason, count in left_out.items())
+    noise = dataset.table["category"].to_numpy() == "noise"
+    wants_noise = uses_noise and settings["noise_rows"]
+    usable, left_out = select(dataset.table, needs, noise_rows=wants_noise)
+    reasons = ", ".join(f"{count} with {reason}" for reason, count in left_out.items())
+    if noise[usable].all():
         raise ValueError(
             f"no row of {dataset.path} can be used: the task needs {', '.join(needs)}; "
             f"left out: {reasons}"
         )
     how = settings["split"]
     parts = splits.split(
-        rows,
+        np.arange(len(noise)) if wants_noise else np.flatnonzero(~noise),
         dataset.table,
         by=how["by"],
         sizes=(how["train"], how["val"]),
         seed=how["seed"],
         shuffle=how["shuffle"],
     )
+    kept = {name: rows[np.isin(rows, usable)] for name, rows in parts.items()}
+    for name, rows in kept.items():
+        if len(parts[name]) and not len(rows):
+            raise ValueError(
+                f"none of the {len(parts[name])} rows in the {name} part of {dataset.path} can be "
+                f"used; left out: {reasons}. Change data.split.*, or use more data"
+            )
     names = dataset.table["trace_name"].to_numpy()
-    return Parts(parts, left_out, splits.split_hash(parts, names))
+    return Parts(kept, left_out, splits.split_hash(kept, names))
 
 
 def fingerprint(dataset: Dataset) -> str:

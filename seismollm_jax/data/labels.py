@@ -145,7 +145,7 @@ def pick_labels(
 
 
 def pick_targets(samples: Sequence[int], n: int) -> np.ndarray:
-    """The first `n` picks as int64 of shape (n,), filled up with `NO_PICK`."""
+    """Return the first `n` picks, int64 of shape (n,), filled up with `NO_PICK`."""
     targets = np.full(n, NO_PICK, np.int64)
     kept = np.asarray(samples[:n], np.int64)
     targets[: len(kept)] = kept

@@ -16,13 +16,14 @@ from seismollm_jax.data.records import NO_POLARITY, Record, Sample
 class SampleOptions:
     """What a sample looks like; the model must be used with the same.
 
-    `window` is in samples. `min_event_gap_s` is the least distance of a P arrival from the end of
-    the trace's last window, and between events; `coda_ratio` times the S minus P time follows S
-    before an event ends. Traces with a signal-to-noise ratio below `min_snr_db` on all three
-    components count as noise. `p_position_ratio`, between 0 and 1, puts the first P arrival at that
-    fraction of the window instead of drawing the window. With `noise_keeps_values` a trace that is
-    taken for noise, or turned into it, keeps magnitude, distance, back azimuth and polarity, as in
-    the PyTorch original; otherwise they go missing.
+    `window` is in samples. `min_event_gap_s` is the least time between the start of a drawn window
+    and the first P arrival, where the trace allows, and between an event and one added behind it;
+    `coda_ratio` times the S minus P time follows S before an event ends. Traces with a signal-to-
+    noise ratio below `min_snr_db` on all three components count as noise. `p_position_ratio`,
+    between 0 and 1, puts the first P arrival at that fraction of the window instead of drawing the
+    window. With `noise_keeps_values` a trace that is taken for noise, or turned into it, keeps
+    magnitude, distance, back azimuth and polarity, as in the PyTorch original; otherwise they go
+    missing.
     """
 
     window: int

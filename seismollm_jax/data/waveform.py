@@ -56,8 +56,9 @@ def cut_picks(samples: Sequence[int], start: int, window: int) -> list[int]:
 def start_bound(n_samples: int, window: int, p_samples: Sequence[int], min_event_gap: int) -> int:
     """Exclusive upper bound of a random window's start, at least 1.
 
-    The bound keeps every P arrival of a trace longer than the window at least `min_event_gap`
-    samples inside it, where the trace allows. S arrivals may fall outside.
+    A window below the bound lies inside the trace and starts more than `min_event_gap` samples
+    before the first P arrival, where the trace allows. Arrivals late in the trace may lie behind
+    its end, and their labels are then missing from the sample, as in the PyTorch original.
     """
     return max(min([n_samples - window, *p_samples]) - min_event_gap, 1)
 

@@ -8,7 +8,16 @@ import numpy as np
 
 from seismollm_jax.metrics.values import ValueMetrics
 from seismollm_jax.models.output import Output
-from seismollm_jax.tasks.base import Arrays, Context, Metric, Task, EncodeValue, huber, value_columns
+from seismollm_jax.tasks.base import (
+    Arrays,
+    Context,
+    EncodeValue,
+    Metric,
+    Task,
+    huber,
+    value_answers,
+    value_columns,
+)
 
 
 def loss(output: jax.Array, targets: Mapping[str, jax.Array]) -> jax.Array:
@@ -41,6 +50,7 @@ TASK = Task(
     decode=decode,
     metrics=metrics,
     columns=value_columns,
+    answer_columns=value_answers,
     labels=("cosine", "sine"),
     units={"back_azimuth_deg": "°"},
 )

@@ -64,6 +64,8 @@ class Task:
             them; the others are extra columns.
         metrics: one accumulator per compared answer.
         columns: (targets, answers, context) -> columns of the table of predictions, (batch,) each.
+        answer_columns: answers -> columns of a table of windows without labels; None for tasks that
+            answer per sample.
         labels: names of the output's channels, in order.
         units: unit of each answer, for tables and pictures.
         monitor: validation figure that decides which checkpoint is best ("loss" or
@@ -84,6 +86,7 @@ class Task:
     columns: Callable[[Arrays, Arrays, Context], Arrays]
     labels: tuple[str, ...]
     units: Mapping[str, str]
+    answer_columns: Callable[[Arrays], Arrays] | None = None
     uses_noise: bool = False
     monitor: str = "loss"
     maximise: bool = False
@@ -139,3 +142,8 @@ def value_columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
         columns[f"true_{name}"] = targets[name][:, 0]
         columns[f"pred_{name}"] = predicted[:, 0]
     return columns
+
+
+def value_answers(answers: Arrays) -> Arrays:
+    """Columns of a table of windows: the number under its name."""
+    return {name: value[:, 0] for name, value in answers.items()}

@@ -39,15 +39,26 @@ def metrics(context: Context) -> dict[str, Metric]:
     return {"polarity": ClassMetrics(len(CLASSES))}
 
 
+def words(scores: np.ndarray) -> np.ndarray:
+    """Scores or one-hot rows (batch, 2) -> "up" or "down" (batch,)."""
+    return np.array(CLASSES)[scores.argmax(1)]
+
+
 def columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
     """Words for the classes, and the probability of "up"."""
     del context
-    words = np.array(CLASSES)
+    found = answer_columns(answers)
     return {
-        "true_polarity": words[targets["polarity"].argmax(1)],
-        "pred_polarity": words[answers["polarity"].argmax(1)],
-        "up_probability": answers["polarity"][:, 0],
+        "true_polarity": words(targets["polarity"]),
+        "pred_polarity": found["polarity"],
+        "up_probability": found["up_probability"],
     }
+
+
+def answer_columns(answers: Arrays) -> Arrays:
+    """The likelier class as a word, and the probability of "up"."""
+    scores = answers["polarity"]
+    return {"polarity": words(scores), "up_probability": scores[:, 0]}
 
 
 TASK = Task(
@@ -61,6 +72,7 @@ TASK = Task(
     decode=decode,
     metrics=metrics,
     columns=columns,
+    answer_columns=answer_columns,
     labels=CLASSES,
     units={"polarity": "up, down"},
 )

@@ -113,7 +113,8 @@ def test_drop_channel_golden(case):
     count = [case["count"]] if case["draws"] else []
     rng = Script(case["draws"], [*count, *case["channels"]])
     channels = aug.draw_channels(data.shape[1], rng)
-    assert channels == case["channels"] and rng.expected == []
+    assert channels == case["channels"]
+    assert rng.expected == []
     close(aug.drop_channels(data, channels), array(case, "out_data"))
 
 
@@ -149,7 +150,8 @@ def test_add_noise_golden(case):
 def test_generate_noise_golden(case):
     normals = [ARRAYS[f"{case['id']}/in_normal{i}"] for i in range(len(case["draws"]))]
     out = run(case, normals, generate_noise_rate=1.0)
-    assert out.noise and out.p_samples == out.s_samples == []
+    assert out.noise
+    assert out.p_samples == out.s_samples == []
 
 
 @pytest.mark.parametrize("case", cases("mask_windows"))
@@ -162,8 +164,8 @@ def test_mask_windows_golden(case):
 def test_noise_windows_golden(case):
     data, window = array(case, "in_data"), case["window"]
     assert aug.window_count(len(data), window, case["percent"]) == len(case["selected"])
-    normal = ARRAYS[f"{case['id']}/in_normal"].reshape(len(case["selected"]), -1, window)
-    noises = [noise.T for noise in normal]
+    normal = ARRAYS[f"{case['id']}/in_normal"]
+    noises = [noise.T for noise in normal.reshape(len(case["selected"]), data.shape[1], window)]
     close(aug.fill_windows(data, case["selected"], window, noises), array(case, "out_data"))
 
 
@@ -215,7 +217,8 @@ def test_whole_chain_leaves_its_input_alone_and_picks_inside(seed, n):
     again = augment(waveform, [p], [s], np.random.default_rng(seed), everything, **options)
     np.testing.assert_array_equal(waveform, before)
     np.testing.assert_array_equal(first.waveform, again.waveform)
-    assert first.waveform.dtype == np.float32 and first.waveform.shape == (n, 3)
+    assert first.waveform.dtype == np.float32
+    assert first.waveform.shape == (n, 3)
     assert np.isfinite(first.waveform).all()
     picks = first.p_samples + first.s_samples
     assert all(0 <= pick < n for pick in picks)

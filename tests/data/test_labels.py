@@ -84,7 +84,8 @@ picks = st.lists(st.integers(-20, 320), max_size=4)
 @given(p=picks, s=picks, shape=st.sampled_from(SHAPES), width=st.integers(2, 60))
 def test_labels_are_finite_and_zero_away_from_picks(p, s, shape, width):
     labels = pick_labels(p, s, length=300, width=width, shape=shape)
-    assert labels.shape == (300, 3) and np.isfinite(labels).all()
+    assert labels.shape == (300, 3)
+    assert np.isfinite(labels).all()
     index = np.arange(300)
     for column, samples in ((1, p), (2, s)):
         near = np.zeros(300, bool)
@@ -128,7 +129,8 @@ def test_padded_phases_are_pairs(p, s):
 @given(samples=picks, n=st.integers(1, 5))
 def test_pick_targets_keep_the_first(samples, n):
     targets = pick_targets(samples, n)
-    assert targets.shape == (n,) and targets.dtype == np.int64
+    assert targets.shape == (n,)
+    assert targets.dtype == np.int64
     assert targets.tolist() == (samples + [NO_PICK] * n)[:n]
 
 
@@ -138,14 +140,14 @@ def test_detection_targets_keep_the_first_events():
 
 
 def test_shared_window_cannot_be_changed():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="read-only"):
         soft_window("box", 10)[0] = 5
 
 
 def test_errors_name_the_choices():
-    with pytest.raises(ValueError, match="'cosine'.*gaussian, triangle"):
+    with pytest.raises(ValueError, match=r"'cosine'.*gaussian, triangle"):
         soft_window("cosine", 50)
     with pytest.raises(ValueError, match="1 samples; sigmoid labels need at least 2"):
         soft_window("sigmoid", 1)
-    with pytest.raises(ValueError, match="'noise'.*neither"):
+    with pytest.raises(ValueError, match=r"'noise'.*neither"):
         pick_labels([], [], length=10, width=2, curves=["noise"])

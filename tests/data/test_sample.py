@@ -125,12 +125,14 @@ def test_any_record_gives_a_sample(trace, seed, window, ratio, augmentation, nor
     np.testing.assert_array_equal(trace.waveform, before[0])
     assert (trace.p_samples, trace.s_samples) == before[1:]
     np.testing.assert_array_equal(sample.waveform, again.waveform)
-    assert sample.waveform.shape == (window, 3) and sample.waveform.dtype == np.float32
+    assert sample.waveform.shape == (window, 3)
+    assert sample.waveform.dtype == np.float32
     assert np.isfinite(sample.waveform).all()
     assert all(0 <= pick < window for pick in sample.p_samples + sample.s_samples)
     assert (sample.magnitude, sample.polarity) == (2.0, 1)
     if is_noise(trace):
-        assert sample.noise and sample.p_samples == sample.s_samples == []
+        assert sample.noise
+        assert sample.p_samples == sample.s_samples == []
 
 
 @given(n=st.integers(20, 300), window=st.integers(1, 320), seed=st.integers(0, 2**32 - 1))
@@ -155,7 +157,8 @@ def test_fixed_position():
     assert (sample.p_samples, sample.s_samples, sample.window_start) == ([50], [90], -30)
     # The original fails on noise here.
     noise = make_sample(record(waveform), np.random.default_rng(0), options)
-    assert noise.noise and 0 <= noise.window_start < 400
+    assert noise.noise
+    assert 0 <= noise.window_start < 400
 
 
 def test_noise_values_switch():
@@ -167,12 +170,16 @@ def test_noise_values_switch():
     assert (kept.magnitude, kept.distance_km, kept.back_azimuth_deg, kept.polarity) == (2, 9, 5, 0)
     gone = make_sample(trace, rng, SampleOptions(100, 100.0, noise_keeps_values=False))
     assert all(map(math.isnan, (gone.magnitude, gone.distance_km, gone.back_azimuth_deg)))
-    assert gone.polarity == -1 and kept.noise and gone.noise
+    assert gone.polarity == -1
+    assert kept.noise
+    assert gone.noise
 
 
 def test_low_signal_to_noise_ratio_is_noise():
     trace = record(np.ones((100, 3), np.float32), [50], [60], snr_db=(1.0, 2.0, 2.5))
-    assert is_noise(trace, 3.0) and not is_noise(trace, 2.2) and not is_noise(trace)
+    assert is_noise(trace, 3.0)
+    assert not is_noise(trace, 2.2)
+    assert not is_noise(trace)
     trace.snr_db = (1.0, 2.0, math.nan)
     assert not is_noise(trace, 3.0)
 

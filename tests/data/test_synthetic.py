@@ -12,9 +12,21 @@ import h5py
 import numpy as np
 import pytest
 
-from seismollm_jax.data.synthetic import catalogue, dataset, earth, network, source, write
+from seismollm_jax.data.synthetic import (
+    catalogue,
+    dataset,
+    earth,
+    measures,
+    network,
+    source,
+    write,
+)
 from seismollm_jax.data.synthetic.noise import SAMPLES, station_noise
-from seismollm_jax.data.synthetic.seismogram import ground_motion, minimum_phase
+from seismollm_jax.data.synthetic.seismogram import (
+    ground_motion,
+    minimum_phase,
+    phase_motion,
+)
 from seismollm_jax.data.synthetic.stead_rows import COLUMNS
 
 SEED = 20
@@ -150,7 +162,9 @@ def test_several_stations_record_one_event(written):
     _, summary, rows = written
     events = [r["source_id"] for r in rows if r["source_id"]]
     assert summary.events == len(set(events)) < summary.earthquake_traces == len(events)
-    assert len({(r["receiver_code"], r["source_id"]) for r in rows if r["source_id"]}) == len(events)
+    assert len({(r["receiver_code"], r["source_id"]) for r in rows if r["source_id"]}) == len(
+        events
+    )
     assert summary.stations == len({(r["network_code"], r["receiver_code"]) for r in rows})
 
 
@@ -170,26 +184,22 @@ def test_a_larger_request_begins_with_the_same_earthquakes(tmp_path):
     assert len(small) < len(large) and large[: len(small)] == small
 
 
-def test_nothing_moves_before_p_and_p_begins_on_its_sample(records):
-    for path, _, s_sample, motion in records:
-        peak = np.abs(motion[:, 1000:s_sample]).max()
-        before = np.abs(motion[:, :1000]).max()
-        assert before < 0.035 * peak
-        if path.later_ray is None and max(map(abs, path.radiation[:1])) > 0.3:
-            # The direct P is well excited: it leaves zero on its sample, not some samples later.
-            onset = np.flatnonzero(np.abs(motion).max(0) > 0.01 * peak)[0]
-            assert abs(onset - 1000) <= 1, path
+def test_nothing_moves_before_p(records):
+    for _, _, s_sample, motion in records:
+        assert np.abs(motion[:, :1000]).max() < 0.035 * np.abs(motion[:, 1000:s_sample]).max()
 
 
-def test_s_begins_on_its_sample(records):
-    rng = np.random.default_rng(3)
-    for path, _, s_sample, _ in records[:40]:
-        silent = (0.0, *path.radiation[1:])
-        object.__setattr__(path, "radiation", silent)
-        motion = ground_motion(rng, path, 1000, s_sample)
-        # Energy on the horizontals rises at S, not before and not long after.
-        around = (motion[1:, s_sample - 40 : s_sample + 40] ** 2).sum(0)
-        assert around[40:].sum() > around[:40].sum()
+@pytest.mark.parametrize(("phase", "component", "factor"), [("P", 0, 0), ("S", 2, 2)])
+def test_a_phase_begins_on_its_sample(records, phase, component, factor):
+    """P on the vertical, S on the transverse, where the mechanism radiates them well."""
+    onsets = []
+    for path, *_ in records:
+        if path.later_ray is None and abs(path.radiation[factor]) > 0.3:
+            motion = np.abs(phase_motion(np.random.default_rng(7), path, phase, 1000)[component])
+            first_swing = motion[1000:1030].max()
+            onsets.append(int(np.flatnonzero(motion > 0.05 * first_swing)[0]) - 1000)
+    assert len(onsets) > 20
+    assert min(onsets) >= -1 and np.percentile(onsets, 90) <= 1, onsets
 
 
 def test_first_motion_sign_agrees_with_the_vertical_at_p(written):
@@ -197,36 +207,46 @@ def test_first_motion_sign_agrees_with_the_vertical_at_p(written):
     agree = []
     with h5py.File(directory / "merge.hdf5") as file:
         for row in (r for r in rows if r["p_first_motion"]):
+            if float(row["snr_db"].strip("[]").split()[2]) < 20.0:
+                continue
             vertical = file["data"][row["trace_name"]][:, 2].astype(float)
             p = int(float(row["p_arrival_sample"]))
-            # The analyst's rule: the first swing away from the level just before P.
-            swing = vertical[p : p + 3] - vertical[p - 2 : p].mean()
-            moved = swing[np.argmax(np.abs(swing))]
-            agree.append((moved > 0) == (row["p_first_motion"] == "U"))
-    assert len(agree) == summary.first_motions > 20
+            # As an analyst reads it: the first sample that leaves the level just before P by
+            # more than the noise does within the last half second.
+            departure = vertical[p - 50 : p + 20] - vertical[p - 2 : p].mean()
+            steps = np.abs(np.diff(vertical[p - 50 : p])).max()
+            first = 49 + np.argmax(np.abs(departure[49:]) > 1.5 * steps)
+            agree.append((departure[first] > 0) == (row["p_first_motion"] == "U"))
+    assert summary.first_motions >= len(agree) > 20
     assert np.mean(agree) > 0.9
 
 
 def test_first_motion_follows_the_mechanism(records):
-    labels = set()
-    for path, level_db, _, motion in records:
-        rms = catalogue.background_rms(path.station, level_db)[0]
-        label = catalogue._first_motion(motion[0], rms, 1000, path.radiation[0])
-        labels.add(label)
+    """The label agrees with the first sample that leaves zero and is absent where P is buried."""
+    labels = []
+    for path, _, _, motion in records:
+        vertical = motion[0]
+        label = measures.first_motion(vertical, 0.0, 1000, path.radiation[0])
+        buried = measures.first_motion(vertical, np.abs(vertical).max(), 1000, path.radiation[0])
+        assert buried == ""
+        labels.append(label)
         if label:
-            assert (path.radiation[0] > 0) == (label == "U")
-    assert labels == {"U", "D", ""}
+            after = vertical[1000:1050]
+            moved = after[np.argmax(np.abs(after) > 0.1 * np.abs(after).max())]
+            assert (moved > 0) == (label == "U") == (path.radiation[0] > 0)
+    assert set(labels) == {"U", "D", ""}
+    assert 0.35 < np.mean(np.array([x for x in labels if x]) == "U") < 0.65
 
 
 def test_p_particle_motion_points_back_to_the_source(records):
     errors = []
-    for path, _, _, motion in records:
-        z, n, e = motion[:, 1000:1005]
+    for path, _, s_sample, motion in records:
+        z, n, e = motion[:, 1000 : min(s_sample, 1100)]
         # Motion away from the source goes with motion upwards, whatever the first motion.
         azimuth = np.degrees(np.arctan2(-(z * e).sum(), -(z * n).sum()))
         errors.append(abs((azimuth - path.back_azimuth_deg + 180.0) % 360.0 - 180.0))
-    assert np.median(errors) < 15.0
-    assert np.mean(np.array(errors) < 90.0) > 0.8
+    assert np.median(errors) < 20.0
+    assert np.mean(np.array(errors) < 90.0) > 0.9
 
 
 def test_double_couple_radiates_the_known_energies():
@@ -376,7 +396,13 @@ def test_senseless_requests_are_refused(tmp_path, request_, message):
 
 
 def test_command_line(tmp_path):
-    command = [sys.executable, "-m", "seismollm_jax.data.synthetic", "--output", str(tmp_path / "d")]
+    command = [
+        sys.executable,
+        "-m",
+        "seismollm_jax.data.synthetic",
+        "--output",
+        str(tmp_path / "d"),
+    ]
     done = subprocess.run(
         [*command, "--events", "2", "--seed", "3"], capture_output=True, text=True, check=True
     )

@@ -26,10 +26,12 @@ def array(case, name):
 
 @pytest.mark.parametrize("case", cases("normalize"))
 def test_normalise_golden(case):
-    tolerance = 2 * case.get("max_abs_error_against_float64", 1e-5)
-    ours = normalise(array(case, "in_data"), case["mode"] or "none")
-    expected = array(case, "out_data")
-    np.testing.assert_allclose(ours, expected, rtol=3e-5, atol=tolerance)
+    data, expected = array(case, "in_data"), array(case, "out_data")
+    # The original sums in float32: an offset leaves some of its rounding in the (unit) noise.
+    rounding = 2 * np.finfo(np.float32).eps * np.abs(data).max()
+    rounding += case.get("max_abs_error_against_float64", 0.0)
+    ours = normalise(data, case["mode"] or "none")
+    np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=2e-6 + rounding)
 
 
 @pytest.mark.parametrize("case", cases("cut"))
@@ -92,7 +94,8 @@ def test_constant_component_becomes_zero(mode, value, dtype):
     waveform[:, 1] = value
     out = normalise(waveform, mode)
     assert not out[:, 1].any()
-    assert out[:, 0].any() and out.dtype == np.float32
+    assert out[:, 0].any()
+    assert out.dtype == np.float32
 
 
 def test_max_divides_by_signed_maximum():
@@ -106,7 +109,7 @@ def test_none_removes_the_mean_only():
 
 
 def test_unknown_mode():
-    with pytest.raises(ValueError, match="'minmax'.*std, max, none"):
+    with pytest.raises(ValueError, match=r"'minmax'.*std, max, none"):
         normalise(np.zeros((4, 3), np.float32), "minmax")
 
 
@@ -114,7 +117,8 @@ def test_unknown_mode():
 def test_cut_takes_the_samples_of_the_trace_and_zeros_elsewhere(n, start, window):
     waveform = np.arange(1, 3 * n + 1, dtype=np.float32).reshape(n, 3)
     out = cut(waveform, start, window)
-    assert out.shape == (window, 3) and out.dtype == np.float32
+    assert out.shape == (window, 3)
+    assert out.dtype == np.float32
     for i in range(window):
         inside = 0 <= start + i < n
         np.testing.assert_array_equal(out[i], waveform[start + i] if inside else 0)

@@ -1,5 +1,7 @@
 """Reading, grouping, joining and resampling of continuous records."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,7 +23,7 @@ def trace(channel, data, start=START, rate=100.0, station="ABC", location=""):
         "starttime": start,
         "sampling_rate": rate,
     }
-    return Trace(np.asarray(data), header)
+    return Trace(np.asanyarray(data), header)
 
 
 def noise(samples, seed=0):
@@ -61,8 +63,8 @@ def test_instruments_and_sites_stay_apart():
             trace("HHZ", noise(400)),
             trace("HNZ", noise(400, 1)),
             trace("HHZ", noise(400, 2), station="B"),
+            trace("HHZ", noise(400, 3), location="10"),
         ]
-        + [trace("HHZ", noise(400, 3), location="10")]
     )
     found, _ = segments(stream, 100.0)
     assert [s.trace_id for s in found] == [
@@ -90,7 +92,7 @@ def test_horizontals_1_and_2_stand_in_only_where_n_and_e_are_absent():
     assert segment.channels == ("BHZ", "BH1", "BH2")
     assert segment.valid.all()
     assert report.notes == []
-    stream += [trace("BHN", noise(1000, 3)), trace("BHE", noise(1000, 4))]
+    stream.extend([trace("BHN", noise(1000, 3)), trace("BHE", noise(1000, 4))])
     (segment,), report = segments(stream, 100.0)
     assert segment.channels == ("BHZ", "BHN", "BHE")
     np.testing.assert_array_equal(segment.data[:, 1], noise(1000, 3))
@@ -186,8 +188,13 @@ def test_masked_and_not_finite_samples_become_gaps():
 def test_unusable_traces_are_named_and_the_rest_goes_on():
     text = Trace(np.frombuffer(b"hello world", "S1"), {"channel": "LOG", "station": "ABC"})
     stream = Stream(
-        [trace("HHZ", noise(300)), trace("HDF", noise(300)), trace("", noise(300)), text]
-        + [trace("HHN", np.zeros(0, np.int32))]
+        [
+            trace("HHZ", noise(300)),
+            trace("HDF", noise(300)),
+            trace("", noise(300)),
+            text,
+            trace("HHN", np.zeros(0, np.int32)),
+        ]
     )
     found, report = segments(stream, 100.0)
     assert len(found) == 1
@@ -305,7 +312,7 @@ def test_any_division_of_a_record_gives_the_same_segments(data):
     for component, samples in record.items():
         cuts = data.draw(st.lists(st.integers(1, 1999), max_size=5, unique=True))
         bounds = [0, *sorted(cuts), 2000]
-        for first, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, end in itertools.pairwise(bounds):
             end = min(2000, end + data.draw(st.integers(0, 30)))  # some overlap
             pieces.append(trace(f"HH{component}", samples[first:end], START + first / 100))
     order = data.draw(st.permutations(range(len(pieces))))

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from seismollm_jax.data.synthetic.earth import (
-    KM_PER_DEGREE,
+    Ray,
     direct_ray,
     displaced,
     great_circle,
     head_wave,
 )
+from seismollm_jax.data.synthetic.measures import coda_end, first_motion, snr_db
 from seismollm_jax.data.synthetic.network import Region, Station, noise_spectrum
 from seismollm_jax.data.synthetic.noise import (
     SAMPLES,
@@ -19,7 +20,7 @@ from seismollm_jax.data.synthetic.noise import (
     background_rms,
     station_noise,
 )
-from seismollm_jax.data.synthetic.seismogram import Path, ground_motion, wave_spectrum
+from seismollm_jax.data.synthetic.seismogram import WavePath, ground_motion, wave_spectrum
 from seismollm_jax.data.synthetic.source import (
     corner_frequency_hz,
     gutenberg_richter,
@@ -120,22 +121,22 @@ def _event(rng: np.random.Generator, index: int, region: Region) -> Event:
 
 def _recording_paths(
     rng: np.random.Generator, event: Event, max_stations: int
-) -> list[tuple[Path, float]]:
+) -> list[tuple[WavePath, float]]:
     """Stations that record the event above their noise, with the noise level of the moment."""
     wanted = int(rng.integers(1, max_stations + 1))
-    threshold_db = rng.uniform(2.0, 14.0)  # catalogues differ in what their analysts pick
-    paths: list[tuple[Path, float]] = []
+    threshold_db = rng.uniform(0.0, 12.0)  # catalogues differ in what their analysts pick
+    paths: list[tuple[WavePath, float]] = []
     for i in rng.permutation(len(event.region.stations)):
         path = _path(rng, event, event.region.stations[i])
         level_db = float(rng.normal(0.0, 4.0))
-        if path.distance_km < FARTHEST_KM and expected_snr_db(path, level_db) > threshold_db:
+        if path.distance_km < FARTHEST_KM and expectedsnr_db(path, level_db) > threshold_db:
             paths.append((path, level_db))
         if len(paths) == wanted:
             break
     return paths
 
 
-def _path(rng: np.random.Generator, event: Event, station: Station) -> Path:
+def _path(rng: np.random.Generator, event: Event, station: Station) -> WavePath:
     distance, azimuth = great_circle(
         event.latitude_deg, event.longitude_deg, station.latitude_deg, station.longitude_deg
     )
@@ -143,14 +144,17 @@ def _path(rng: np.random.Generator, event: Event, station: Station) -> Path:
         station.latitude_deg, station.longitude_deg, event.latitude_deg, event.longitude_deg
     )
     crust = event.region.crust
-    direct, head = (ray(crust, distance, event.depth_km) for ray in (direct_ray, head_wave))
-    refracted = head is not None and head.travel_time_s < direct.travel_time_s
-    first, later = (head, direct) if refracted else (direct, None)
+    direct = direct_ray(crust, distance, event.depth_km)
+    head = head_wave(crust, distance, event.depth_km)
+    first: Ray = direct
+    later: Ray | None = None
+    if head is not None and head.travel_time_s < direct.travel_time_s:
+        first, later = head, direct
     layer_km = station.layer_m / 1000.0
     # Lateral heterogeneity: about two per cent of either time, half of it common to both waves.
     common, alone = rng.normal(0.0, 0.012), rng.normal(0.0, 0.012)
     ratio = crust.vp_over_vs
-    return Path(
+    return WavePath(
         region=event.region,
         station=station,
         moment_nm=seismic_moment_nm(event.magnitude),
@@ -170,7 +174,7 @@ def _path(rng: np.random.Generator, event: Event, station: Station) -> Path:
 _COARSE_HZ = np.concatenate([[0.0], np.geomspace(1.0, 45.0, 48)])
 
 
-def expected_snr_db(path: Path, level_db: float) -> float:
+def expectedsnr_db(path: WavePath, level_db: float) -> float:
     """P signal-to-noise ratio above 1 Hz that the spectra promise on the vertical, in dB."""
     amplitude = wave_spectrum(path, "P", False, _COARSE_HZ)[1:] / SAMPLING_RATE_HZ
     density = noise_spectrum(path.station, _COARSE_HZ, False, level_db)[1:]
@@ -181,7 +185,7 @@ def expected_snr_db(path: Path, level_db: float) -> float:
     return float(10.0 * np.log10(ratio)) + head_wave_db
 
 
-def _trace(rng: np.random.Generator, event: Event, path: Path, level_db: float) -> Trace:
+def _trace(rng: np.random.Generator, event: Event, path: WavePath, level_db: float) -> Trace:
     station = path.station
     s_minus_p = max(round((path.s_time_s - path.p_time_s) * SAMPLING_RATE_HZ), 5)
     draw = rng.random()
@@ -205,9 +209,9 @@ def _trace(rng: np.random.Generator, event: Event, path: Path, level_db: float) 
         p_travel_s=p_travel_s,
         distance_km=path.distance_km,
         back_azimuth_deg=path.back_azimuth_deg,
-        snr_db=_snr_db(waveform, p_sample, s_sample),
-        coda_end_sample=_coda_end(signal, rms, s_sample),
-        first_motion=_first_motion(signal[0], rms[0], p_sample, path.radiation[0]),
+        snr_db=snr_db(waveform, p_sample, s_sample),
+        coda_end_sample=coda_end(signal, rms, s_sample),
+        first_motion=first_motion(signal[0], rms[0], p_sample, path.radiation[0]),
     )
 
 
@@ -217,38 +221,3 @@ def _digitised(counts: np.ndarray, station: Station) -> np.ndarray:
     if station.digital_step_counts:
         counts = np.rint(counts / station.digital_step_counts) * station.digital_step_counts
     return np.ascontiguousarray(counts.T, dtype=np.float32)
-
-
-def _first_motion(vertical: np.ndarray, noise_rms: float, p_sample: int, radiated: float) -> str:
-    """ "U" or "D" where an analyst would read it, otherwise "".
-
-    The first swing of the noise-free vertical must have the sign of the radiated P, stand out of
-    the noise and not be dwarfed by what follows within half a second.
-    """
-    after = vertical[p_sample : p_sample + 50] * np.sign(radiated)
-    down = np.flatnonzero(after <= 0.0)
-    swing = after[: down[0] if down.size else None]
-    clear = swing.size and swing.max() > max(4.0 * noise_rms, 0.15 * np.abs(after).max())
-    return ("U" if radiated > 0.0 else "D") if clear else ""
-
-
-def _snr_db(waveform: np.ndarray, p_sample: int, s_sample: int) -> tuple[float, float, float]:
-    """20 log10 of the 95th percentiles of S over noise, five seconds each (Mousavi et al. 2019)."""
-    before = waveform[max(0, p_sample - 500) : p_sample]
-    after = waveform[s_sample : s_sample + 500]
-    loud, quiet = (np.percentile(np.abs(x - x.mean(0)), 95, axis=0) for x in (after, before))
-    z, n, e = 20.0 * np.log10(np.maximum(loud, 1e-9) / np.maximum(quiet, 1e-9))
-    return float(z), float(n), float(e)
-
-
-def _coda_end(signal: np.ndarray, noise_rms: np.ndarray, s_sample: int) -> int:
-    """Last half second after S in which the noise-free signal exceeds the noise."""
-    energy = (signal[:, s_sample:] / noise_rms[:, None]) ** 2
-    blocks = energy[:, : energy.shape[1] // 50 * 50].reshape(3, -1, 50).mean((0, 2))
-    above = np.flatnonzero(blocks > 1.0)
-    return min(s_sample + 50 * (int(above[-1]) + 1 if above.size else 1), SAMPLES - 1)
-
-
-def epicentral_degrees(distance_km: float) -> float:
-    """Distance in degrees of arc on the same sphere."""
-    return distance_km / KM_PER_DEGREE

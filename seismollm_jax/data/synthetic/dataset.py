@@ -119,7 +119,13 @@ def _existing(output: Path, request: dict, overwrite: bool) -> Summary | None:
         )
     if overwrite:
         return None
-    manifest = json.loads((output / MANIFEST).read_text())
+    try:
+        manifest = json.loads((output / MANIFEST).read_text())
+    except json.JSONDecodeError as error:
+        raise FileExistsError(
+            f"{output / MANIFEST} cannot be read ({error}); choose another directory or "
+            "overwrite the dataset (--overwrite)"
+        ) from error
     complete = all(
         (output / name).exists() and (output / name).stat().st_size == size
         for name, size in manifest["bytes"].items()

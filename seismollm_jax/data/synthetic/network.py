@@ -127,7 +127,7 @@ def _station(
         latitude, longitude, aperture_km * np.sqrt(rng.random()), rng.uniform(0.0, 360.0)
     )
     sensor = str(rng.choice(list(SENSORS), p=list(SENSORS.values())))
-    layer_vs = float(np.exp(rng.uniform(np.log(0.35), np.log(1.9))))
+    layer_vs = float(np.exp(rng.uniform(np.log(0.5), np.log(2.0))))
     velocity_sensor = sensor != "HN"
     analogue = sensor == "EH" and rng.random() < 0.3  # twelve-bit telemetry
     bits = 12 if analogue else 24
@@ -143,11 +143,11 @@ def _station(
         layer_m=float(np.exp(rng.uniform(np.log(15.0), np.log(350.0)))),
         layer_vp_km_s=min(layer_vs * float(rng.uniform(1.75, 3.0)), 4.2),
         layer_vs_km_s=layer_vs,
-        kappa_s=float(np.exp(rng.uniform(np.log(0.006), np.log(0.04 if local else 0.06)))),
+        kappa_s=float(np.exp(rng.uniform(np.log(0.01), np.log(0.05 if local else 0.07)))),
         site_bumps=_bumps(rng, 10, 0.35),
         noise_bumps=_bumps(rng, 12, 3.0),
         microseism_level=float(rng.uniform(0.15, 0.85)),
-        cultural_level=float(np.clip(rng.normal(0.65, 0.13), 0.15, 0.95)),
+        cultural_level=float(np.clip(rng.normal(0.71, 0.13), 0.15, 0.95)),
         line_frequencies_hz=tuple(float(f) for f in rng.uniform(1.5, 35.0, cultural_lines)),
         natural_frequency_hz=float(
             rng.choice([1 / 120, 1 / 30, 0.5, 1.0])
@@ -212,7 +212,7 @@ def site_response(
     the layer resonates at a quarter of its wavelength, mostly on the horizontals.
     """
     log_gain = _bump_sum(station.site_bumps, frequency_hz, horizontal)
-    log_gain -= np.pi * station.kappa_s * (0.6 if phase == "P" else 1.0) * frequency_hz
+    log_gain -= np.pi * station.kappa_s * (0.4 if phase == "P" else 1.0) * frequency_hz
     if horizontal:
         resonance_hz = 1000.0 * station.layer_vs_km_s / (4.0 * station.layer_m)
         octaves = np.log(np.maximum(frequency_hz, 1e-3) / resonance_hz)

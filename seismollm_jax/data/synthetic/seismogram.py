@@ -21,7 +21,7 @@ MEAN_RADIATION = {"P": np.sqrt(4.0 / 15.0), "S": np.sqrt(2.0 / 5.0)}  # over the
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class WavePath:
     """One earthquake seen from one station. Times are after the origin, angles in degrees."""
 
     region: Region
@@ -38,7 +38,9 @@ class Path:
     radiation: tuple[float, float, float]  # P, SV, SH
 
 
-def wave_spectrum(path: Path, phase: str, horizontal: bool, frequency_hz: np.ndarray) -> np.ndarray:
+def wave_spectrum(
+    path: WavePath, phase: str, horizontal: bool, frequency_hz: np.ndarray
+) -> np.ndarray:
     """Discrete amplitude spectrum in counts of a phase with radiation coefficient one."""
     region, station = path.region, path.station
     slower = 1.0 if phase == "P" else region.crust.vp_over_vs
@@ -70,34 +72,11 @@ def minimum_phase(amplitude: np.ndarray) -> np.ndarray:
     return np.exp(np.fft.rfft(cepstrum))
 
 
-def ground_motion(rng: np.random.Generator, path: Path, p_sample: int, s_sample: int) -> np.ndarray:
+def ground_motion(
+    rng: np.random.Generator, path: WavePath, p_sample: int, s_sample: int
+) -> np.ndarray:
     """Noise-free record in counts, components Z, N, E.  # (3, samples)"""
-    station = path.station
-    slowness = path.ray.ray_parameter_s_km
-    p_surface, _ = free_surface(slowness, station.layer_vp_km_s, station.layer_vs_km_s)
-    s_slowness = slowness * path.region.crust.vp_over_vs
-    _, sv_surface = free_surface(s_slowness, station.layer_vp_km_s, station.layer_vs_km_s)
-    p_motion = np.array([p_surface[1], p_surface[0], 0.0])  # Z, radial, transverse
-    sv_motion = np.array([sv_surface[1], sv_surface[0], 0.0])
-    sh_motion = np.array([0.0, 0.0, 2.0])
-    _, sv_from_p = free_surface(slowness, station.layer_vp_km_s, station.layer_vs_km_s)
-    converted_sv = np.array([sv_from_p[1], sv_from_p[0], 0.0])
-    p_factor, sv_factor, sh_factor = path.radiation
-
-    motion = np.zeros((3, SAMPLES))
-    for phase, onset, direct, converted in (
-        ("P", p_sample, p_factor * p_motion, converted_sv),
-        ("S", s_sample, sv_factor * sv_motion + sh_factor * sh_motion, p_motion),
-    ):
-        amplitude = [wave_spectrum(path, phase, h, FREQUENCY_HZ) for h in (False, True)]
-        wavelet = np.stack([minimum_phase(a) for a in amplitude])[[0, 1, 1]]
-        shape = np.abs(np.fft.irfft(wavelet[:2], FFT_SAMPLES))
-        early = int(np.argmax((shape > VISIBLE * shape.max(1, keepdims=True)).any(0)))
-        train = _impulses(rng, path, phase, direct, converted, onset - early)
-        motion += np.fft.irfft(np.fft.rfft(train) * wavelet, FFT_SAMPLES)[:, :SAMPLES]
-        level = 2.0 * MEAN_RADIATION[phase] * np.array(amplitude)[[0, 1, 1]]
-        motion[:, onset:] += _coda(rng, path, phase, level, SAMPLES - onset)
-
+    motion = phase_motion(rng, path, "P", p_sample) + phase_motion(rng, path, "S", s_sample)
     # From radial and transverse to north and east; radial points away from the source.
     azimuth = np.radians(path.back_azimuth_deg + 180.0)
     vertical, radial, transverse = motion
@@ -106,9 +85,40 @@ def ground_motion(rng: np.random.Generator, path: Path, p_sample: int, s_sample:
     return np.stack([vertical, north, east])
 
 
+def phase_motion(rng: np.random.Generator, path: WavePath, phase: str, onset: int) -> np.ndarray:
+    """P or S with its coda in counts, components Z, radial, transverse.  # (3, samples)
+
+    `onset` is the sample on which the direct wave begins.
+    """
+    station, p_slowness = path.station, path.ray.ray_parameter_s_km
+    s_slowness = p_slowness * path.region.crust.vp_over_vs
+
+    def surface(slowness: float, kind: int) -> np.ndarray:  # kind 0 for P, 1 for SV
+        motion = free_surface(slowness, station.layer_vp_km_s, station.layer_vs_km_s)[kind]
+        return np.array([motion[1], motion[0], 0.0])  # Z, radial, transverse
+
+    p_factor, sv_factor, sh_factor = path.radiation
+    if phase == "P":
+        polarisation = surface(p_slowness, 0)
+        direct, converted = p_factor * polarisation, surface(p_slowness, 1)
+    else:
+        polarisation = np.zeros(3)
+        direct = sv_factor * surface(s_slowness, 1) + sh_factor * np.array([0.0, 0.0, 2.0])
+        converted = surface(p_slowness, 0)
+    amplitude = [wave_spectrum(path, phase, h, FREQUENCY_HZ) for h in (False, True)]
+    wavelet = np.stack([minimum_phase(a) for a in amplitude])[[0, 1, 1]]
+    shape = np.abs(np.fft.irfft(wavelet[:2], FFT_SAMPLES))
+    early = int(np.argmax((shape > VISIBLE * shape.max(1, keepdims=True)).any(0)))
+    train = _impulses(rng, path, phase, direct, converted, onset - early)
+    motion = np.fft.irfft(np.fft.rfft(train) * wavelet, FFT_SAMPLES)[:, :SAMPLES]
+    level = 2.0 * MEAN_RADIATION[phase] * np.array(amplitude)[[0, 1, 1]]
+    motion[:, onset:] += _coda(rng, path, phase, level, polarisation, SAMPLES - onset)
+    return motion
+
+
 def _impulses(
     rng: np.random.Generator,
-    path: Path,
+    path: WavePath,
     phase: str,
     direct: np.ndarray,
     converted: np.ndarray,
@@ -148,16 +158,30 @@ def _impulses(
     echo_s = 2.0 * layer_km / (station.layer_vp_km_s if phase == "P" else station.layer_vs_km_s)
     for n, reflection in enumerate(-(rng.uniform(0.1, 0.5) ** np.arange(1, 4)), start=1):
         add(n * echo_s, reflection * (-1.0) ** (n - 1) * direct)
-    for delay in rng.exponential(rng.uniform(0.1, 1.0), rng.poisson(8)):
-        tilt = rng.standard_normal(3) * ([1.0, 0.6, 0.4] if phase == "P" else [0.5, 1.0, 1.0])
-        add(0.02 + delay, 0.25 * mean * np.exp(-delay) * tilt)
+    # Multipaths: P paths stay near the ray, S paths come with any polarisation.
+    along = direct / max(np.linalg.norm(direct), 1e-12)
+    paths, spread_s = (8, rng.uniform(0.1, 1.0)) if phase == "P" else (20, rng.uniform(0.05, 0.4))
+    for delay in rng.exponential(spread_s, rng.poisson(paths)):
+        stray = rng.standard_normal(3) * ([0.5, 0.25, 0.25] if phase == "P" else [0.4, 0.8, 0.8])
+        if phase == "P":
+            stray += rng.standard_normal() * along
+        add(0.02 + delay, 0.25 * mean * np.exp(-delay) * stray)
     return train
 
 
 def _coda(
-    rng: np.random.Generator, path: Path, phase: str, level: np.ndarray, samples: int
+    rng: np.random.Generator,
+    path: WavePath,
+    phase: str,
+    level: np.ndarray,
+    polarisation: np.ndarray,
+    samples: int,
 ) -> np.ndarray:
-    """Scattered waves after one onset on Z, radial, transverse.  # (3, samples)"""
+    """Scattered waves after one onset on Z, radial, transverse.  # (3, samples)
+
+    Much of the P coda is scattered forwards and keeps the polarisation of the ray; the rest of it
+    and all of the S coda come from everywhere.
+    """
     lapse_s = max(path.p_time_s if phase == "P" else path.s_time_s, 0.3)
     time_s = (np.arange(samples) + 1.0) / SAMPLING_RATE_HZ
     # Envelopes broaden with distance (Saito et al. 2002); the rise time makes emergent onsets.
@@ -170,12 +194,18 @@ def _coda(
     q = 0.8 * path.region.q_at_1_hz * np.maximum(BAND_CENTRES_HZ, 1.0) ** path.region.q_exponent
     envelopes = decay * np.exp(-np.pi * BAND_CENTRES_HZ[:, None] * time_s / q[:, None])
     # Energy of the coda in units of the energy of the direct wave.
-    ratio = np.exp(rng.normal(np.log(10.0 if phase == "P" else 3.0), 0.7)) * (lapse_s / 3.0) ** 0.2
+    ratio = np.exp(rng.normal(np.log(16.0 if phase == "P" else 2.5), 0.7)) * (lapse_s / 3.0) ** 0.2
     envelopes *= np.sqrt(ratio / (envelopes[2] ** 2).sum())
-    partition = [1.0, 0.75, 0.7] if phase == "P" else [0.55, 1.0, 1.0]
+    stray = rng.uniform(0.35, 0.9)
+    partition = [1.0, stray, stray] if phase == "P" else [0.55, 1.0, 1.0]
     bins = FREQUENCY_HZ.size
     white = rng.standard_normal((3, bins)) + 1j * rng.standard_normal((3, bins))
-    white *= np.sqrt(FFT_SAMPLES / 2.0) * level * np.array(partition)[:, None]
+    white *= np.sqrt(FFT_SAMPLES / 2.0) * np.array(partition)[:, None]
+    if phase == "P":
+        forward = rng.uniform(0.4, 0.95)
+        white[1] *= np.sqrt(1.0 - forward**2)
+        white[1] += forward * white[0] * polarisation[1] / polarisation[0]
+    white *= level
     coda = np.zeros((3, samples))
     for weight, envelope in zip(_BAND_WEIGHTS, envelopes, strict=True):
         coda += np.fft.irfft(white * weight, FFT_SAMPLES)[:, :samples] * envelope

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from seismollm_jax.data.synthetic.catalogue import Trace, epicentral_degrees
+from seismollm_jax.data.synthetic.catalogue import Trace
+from seismollm_jax.data.synthetic.earth import KM_PER_DEGREE
 
 COLUMNS = (
     "network_code",
@@ -110,7 +111,7 @@ def attributes(trace: Trace) -> dict[str, object]:
         "source_magnitude_type": "ml" if event.magnitude < 4.0 else "mw",
         "source_magnitude_author": "None",
         "source_mechanism_strike_dip_rake": "None",
-        "source_distance_deg": round(epicentral_degrees(trace.distance_km), 4),
+        "source_distance_deg": round(trace.distance_km / KM_PER_DEGREE, 4),
         "source_distance_km": round(trace.distance_km, 2),
         "back_azimuth_deg": round(trace.back_azimuth_deg, 1) % 360.0,
         # File order E, N, Z; single precision, as the digits of STEAD's text show.

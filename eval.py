@@ -1,0 +1,32 @@
+"""Evaluates a checkpoint: python eval.py --checkpoint=DIR --output=OUT [--split=test]."""
+
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from seismollm_jax.evaluation import run
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Working directory or checkpoint.")
+SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "Part of the data.")
+DATA = flags.DEFINE_string("data", None, "Directory of the dataset, if it has moved.")
+OUTPUT = flags.DEFINE_string("output", None, "metrics.json, predictions.csv and pictures go here.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Over all devices; 0 takes the training's.", 0)
+flags.mark_flags_as_required(["checkpoint", "output"])
+
+
+def main(argv: list[str]) -> None:
+    """Evaluates as the flags say."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    logging.set_verbosity(logging.WARNING)
+    run.run(
+        CHECKPOINT.value,
+        Path(OUTPUT.value),
+        part=SPLIT.value,
+        data_path=DATA.value,
+        batch_size=BATCH_SIZE.value or None,
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,139 @@
+"""A checkpoint against a part of a dataset: metrics.json, predictions.csv and pictures."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seismollm_jax import experiment as experiments
+from seismollm_jax import parallel
+from seismollm_jax.data import catalogue, pipeline
+from seismollm_jax.data.sources import WaveformSource
+from seismollm_jax.evaluation import pictures
+from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
+from seismollm_jax.training import checkpoint
+from seismollm_jax.training.step import make_eval_step
+
+
+def run(
+    directory: str | Path,
+    output: Path,
+    *,
+    part: str = "test",
+    data_path: str | None = None,
+    batch_size: int | None = None,
+) -> dict[str, float]:
+    """Evaluates the checkpoint at `directory` and writes everything into `output`.
+
+    Args:
+        directory: as for `checkpoint.find`.
+        output: directory for `metrics.json`, `predictions.csv`, `pictures/`.
+        part: "train", "val", "test" or "all" (every row the task can use).
+        data_path: where the dataset lies, if not where it was in training. A catalogue other than
+            the training's is split afresh and evaluated with a note, as "all" would be meant.
+        batch_size: over all devices; None takes the training's.
+
+    Returns:
+        The scores, flat.
+
+    Raises:
+        CheckpointError, ValueError, FileNotFoundError: no checkpoint, no data, or no usable row.
+    """
+    stored = checkpoint.load(directory)
+    description = stored.description
+    experiment = experiments.make(description["config"], description["settings"])
+    task, config = experiment.task, dict(experiment.config)
+    data = dict(config["data"])
+    if data_path is not None:
+        data["path"], data["format"] = data_path, _format_at(data)
+    dataset = catalogue.open_dataset(data)
+    parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
+    same = catalogue.fingerprint(dataset) == description["dataset"]
+    if part == "all":
+        rows = np.sort(np.concatenate(list(parts.rows.values())))
+    else:
+        rows = parts.rows[part]
+        if same and parts.hash != description["split_hash"]:
+            raise ValueError(
+                f"the {part} split of {dataset.path} (hash {parts.hash}) is not the one of the "
+                f"training ({description['split_hash']}), so training data may be in it; evaluate "
+                "--split=all, or restore the table as it was"
+            )
+    if not len(rows):
+        raise ValueError(f"the {part} split of {dataset.path} is empty")
+    layout = parallel.make_layout()
+    say = print if parallel.is_main() else (lambda text: None)
+    say(f"{stored.path}: {task.name}, {len(rows)} traces of {dataset.path}, split {part}")
+    if not same:
+        say("  another catalogue than the one this checkpoint was trained on")
+    for reason, count in parts.left_out.items():
+        say(f"  left out: {count} with {reason}")
+
+    source = WaveformSource(dataset, rows)
+    batches = pipeline.eval_batches(
+        experiment.samples(source, rows, augment=False),
+        local_batch=layout.local_batch(batch_size or config["train"]["eval_batch_size"]),
+        fixed_window=data["fixed_eval_window"],
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
+    params, frozen, stats = map(layout.replicate, (stored.params, stored.frozen, stored.stats))
+    eval_step = make_eval_step(experiment, layout)
+    names = dataset.table["trace_name"].to_numpy()
+    with (
+        jax.default_matmul_precision(config["precision"]["matmul"]),
+        pipeline.Stream(
+            batches,
+            workers=data["workers"],
+            threads=data["threads"],
+            to_device=layout.to_global,
+        ) as stream,
+    ):
+        outcome = evaluate(
+            experiment, lambda batch: eval_step(params, frozen, stats, batch), stream, names=names
+        )
+    scores = outcome.scores()
+    if parallel.is_main():
+        _write(outcome, scores, output, part, str(dataset.path), stored, names)
+        drawn = pictures.draw(experiment, outcome, source, stored, output / "pictures")
+        for name, value in scores.items():
+            say(f"  {name:<24} {value:.5g}")
+        say(f"written: {output}/metrics.json, predictions.csv, pictures/ ({len(drawn)})")
+    return scores
+
+
+def _format_at(data: dict[str, Any]) -> str:
+    # The built-in dataset is in STEAD's layout, so anything given by path is read, never written.
+    return "stead" if data["format"] == "builtin" else data["format"]
+
+
+def _write(
+    outcome: Evaluation,
+    scores: dict[str, float],
+    output: Path,
+    part: str,
+    path: str,
+    stored: checkpoint.Stored,
+    names: np.ndarray,
+) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    if outcome.table is None:
+        raise ValueError("no record of this split could be read; see the data directory")
+    outcome.table.to_csv(output / "predictions.csv", index=False)
+    summary = {
+        "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
+        "records": outcome.records,
+        "unusable": [str(names[row]) for row in outcome.unusable],
+        "split": part,
+        "data": path,
+        "checkpoint": str(stored.path),
+        "step": stored.description["progress"]["step"],
+        "task": stored.description["task"],
+        "provenance": checkpoint.provenance(),
+    }
+    (output / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+    if outcome.unusable:
+        print(f"  {len(outcome.unusable)} records could not be used, listed in metrics.json")
