@@ -30,11 +30,11 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Keep a remark for the user and log it as a warning."""
+        """Keep a remark for the user."""
         self.notes.append(text)
-        log.warning(text)
+        log.info(text)
 
-    def summary(self) -> str:
+    def __str__(self) -> str:
         """One line of figures, then one line a note."""
         head = (
             f"{self.files_read} files and {self.traces_read} traces read, "

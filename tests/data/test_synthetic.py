@@ -30,16 +30,43 @@ from seismollm_jax.data.synthetic.seismogram import (
 from seismollm_jax.data.synthetic.stead_rows import COLUMNS
 
 SEED = 20
-STEAD_COLUMNS = (
-    "network_code receiver_code receiver_type receiver_latitude receiver_longitude "
-    "receiver_elevation_m p_arrival_sample p_status p_weight p_travel_sec s_arrival_sample "
-    "s_status s_weight source_id source_origin_time source_origin_uncertainty_sec "
-    "source_latitude source_longitude source_error_sec source_gap_deg "
-    "source_horizontal_uncertainty_km source_depth_km source_depth_uncertainty_km "
-    "source_magnitude source_magnitude_type source_magnitude_author "
-    "source_mechanism_strike_dip_rake source_distance_deg source_distance_km back_azimuth_deg "
-    "snr_db coda_end_sample trace_start_time trace_category trace_name"
-).split()
+STEAD_COLUMNS = [
+    "network_code",
+    "receiver_code",
+    "receiver_type",
+    "receiver_latitude",
+    "receiver_longitude",
+    "receiver_elevation_m",
+    "p_arrival_sample",
+    "p_status",
+    "p_weight",
+    "p_travel_sec",
+    "s_arrival_sample",
+    "s_status",
+    "s_weight",
+    "source_id",
+    "source_origin_time",
+    "source_origin_uncertainty_sec",
+    "source_latitude",
+    "source_longitude",
+    "source_error_sec",
+    "source_gap_deg",
+    "source_horizontal_uncertainty_km",
+    "source_depth_km",
+    "source_depth_uncertainty_km",
+    "source_magnitude",
+    "source_magnitude_type",
+    "source_magnitude_author",
+    "source_mechanism_strike_dip_rake",
+    "source_distance_deg",
+    "source_distance_km",
+    "back_azimuth_deg",
+    "snr_db",
+    "coda_end_sample",
+    "trace_start_time",
+    "trace_category",
+    "trace_name",
+]
 
 
 def digests(directory: Path) -> dict[str, str]:
@@ -78,13 +105,16 @@ def test_columns_are_those_of_stead_plus_the_first_motion(written):
 def test_text_forms_are_those_of_stead(written):
     earthquakes = [r for r in written[2] if r["trace_category"] == "earthquake_local"]
     for row in earthquakes:
-        assert row["snr_db"][0] == "[" and row["snr_db"][-1] == "]"
+        assert row["snr_db"][0] == "["
+        assert row["snr_db"][-1] == "]"
         assert len(row["snr_db"][1:-1].split()) == 3
-        assert row["coda_end_sample"].startswith("[[ ") and row["coda_end_sample"].endswith(".]]")
+        assert row["coda_end_sample"].startswith("[[ ")
+        assert row["coda_end_sample"].endswith(".]]")
         start = datetime.strptime(row["trace_start_time"], "%Y-%m-%d %H:%M:%S.%f")
         assert len(row["source_origin_time"].rsplit(".", 1)[1]) == 2
         station, stamp, kind = row["trace_name"].split("_")
-        assert station == f"{row['receiver_code']}.{row['network_code']}" and kind == "EV"
+        assert station == f"{row['receiver_code']}.{row['network_code']}"
+        assert kind == "EV"
         lead = (start - datetime.strptime(stamp, "%Y%m%d%H%M%S")).total_seconds()
         assert 1.0 <= lead < 2.0
         assert row["source_mechanism_strike_dip_rake"] == "None"
@@ -99,8 +129,10 @@ def test_waveforms_and_attributes_match_the_table(written):
         assert len(rows) == summary.traces == 80
         for row in rows:
             stored = file["data"][row["trace_name"]]
-            assert stored.shape == (6000, 3) and stored.dtype == np.float32
-            assert np.isfinite(stored[:]).all() and (stored[:].std(0) > 0).all()
+            assert stored.shape == (6000, 3)
+            assert stored.dtype == np.float32
+            assert np.isfinite(stored[:]).all()
+            assert (stored[:].std(0) > 0).all()
             assert set(stored.attrs) == set(COLUMNS)
             for column in COLUMNS:
                 value = stored.attrs[column]
@@ -108,7 +140,8 @@ def test_waveforms_and_attributes_match_the_table(written):
                     cell = np.array(row[column].strip("[]").split(), float)
                     np.testing.assert_allclose(value, cell, atol=1e-6)
                 elif column == "coda_end_sample" and row[column]:
-                    assert value.shape == (1, 1) and value[0, 0] == float(row[column].strip("[ ]"))
+                    assert value.shape == (1, 1)
+                    assert value[0, 0] == float(row[column].strip("[ ]"))
                 else:
                     assert str(value) == row[column], column
 
@@ -116,7 +149,9 @@ def test_waveforms_and_attributes_match_the_table(written):
 def test_labels_lie_inside_the_trace_and_agree_with_the_times(written):
     for row in (r for r in written[2] if r["trace_category"] == "earthquake_local"):
         p, s = float(row["p_arrival_sample"]), float(row["s_arrival_sample"])
-        assert 250 <= p < s < SAMPLES and p == int(p) and s == int(s)
+        assert 250 <= p < s < SAMPLES
+        assert p == int(p)
+        assert s == int(s)
         assert s < float(row["coda_end_sample"].strip("[ ]")) < SAMPLES
         start = datetime.strptime(row["trace_start_time"], "%Y-%m-%d %H:%M:%S.%f")
         origin = datetime.strptime(row["source_origin_time"], "%Y-%m-%d %H:%M:%S.%f")
@@ -181,7 +216,8 @@ def test_a_larger_request_begins_with_the_same_earthquakes(tmp_path):
     for events in (2, 4):
         write(tmp_path / str(events), events=events, seed=5, noise_share=0.0)
     small, large = ((tmp_path / n / "merge.csv").read_text().splitlines() for n in ("2", "4"))
-    assert len(small) < len(large) and large[: len(small)] == small
+    assert len(small) < len(large)
+    assert large[: len(small)] == small
 
 
 def test_nothing_moves_before_p(records):
@@ -199,7 +235,8 @@ def test_a_phase_begins_on_its_sample(records, phase, component, factor):
             first_swing = motion[1000:1030].max()
             onsets.append(int(np.flatnonzero(motion > 0.05 * first_swing)[0]) - 1000)
     assert len(onsets) > 20
-    assert min(onsets) >= -1 and np.percentile(onsets, 90) <= 1, onsets
+    assert min(onsets) >= -1, onsets
+    assert np.percentile(onsets, 90) <= 1, onsets
 
 
 def test_first_motion_sign_agrees_with_the_vertical_at_p(written):
@@ -293,7 +330,8 @@ def test_travel_times_agree_with_integration_along_the_ray():
 
 def test_free_surface_doubles_vertical_incidence():
     p_motion, sv_motion = earth.free_surface(0.0, 4.0, 2.0)
-    assert p_motion == pytest.approx((0.0, 2.0)) and sv_motion == pytest.approx((2.0, 0.0))
+    assert p_motion == pytest.approx((0.0, 2.0))
+    assert sv_motion == pytest.approx((2.0, 0.0))
 
 
 def test_minimum_phase_wavelets_are_causal():
@@ -309,7 +347,8 @@ def test_minimum_phase_wavelets_are_causal():
 def test_magnitudes_follow_gutenberg_richter():
     rng = np.random.default_rng(1)
     drawn = np.array([source.gutenberg_richter(rng, 1.0, 5.0, 1.0) for _ in range(20_000)])
-    assert drawn.min() >= 1.0 and drawn.max() <= 5.0
+    assert drawn.min() >= 1.0
+    assert drawn.max() <= 5.0
     # Aki's (1965) maximum-likelihood b value, hardly touched by a truncation four units up.
     assert np.log10(np.e) / (drawn.mean() - 1.0) == pytest.approx(1.0, rel=0.03)
 
@@ -344,8 +383,10 @@ def test_the_same_request_is_reused_and_another_refused(tmp_path):
     first = write(directory, traces=4, seed=1)
     before = digests(directory)
     again = write(directory, traces=4, seed=1)
-    assert again.reused and not first.reused and again.traces == first.traces == 4
-    with pytest.raises(FileExistsError, match="another synthetic dataset.*--overwrite"):
+    assert again.reused
+    assert not first.reused
+    assert again.traces == first.traces == 4
+    with pytest.raises(FileExistsError, match=r"another synthetic dataset.*--overwrite"):
         write(directory, traces=5, seed=1)
     assert digests(directory) == before
     assert not write(directory, traces=5, seed=1, overwrite=True).reused
@@ -363,7 +404,7 @@ def test_a_damaged_dataset_is_not_reused(tmp_path):
 def test_a_dataset_of_other_origin_is_never_replaced(tmp_path):
     (tmp_path / "merge.csv").write_text("the real STEAD\n")
     for overwrite in (False, True):
-        with pytest.raises(FileExistsError, match="merge.csv"):
+        with pytest.raises(FileExistsError, match=r"merge\.csv"):
             write(tmp_path, traces=2, seed=1, overwrite=overwrite)
     assert (tmp_path / "merge.csv").read_text() == "the real STEAD\n"
 
@@ -412,4 +453,5 @@ def test_command_line(tmp_path):
     refused = subprocess.run(
         [*command, "--events", "3", "--seed", "3"], capture_output=True, text=True
     )
-    assert refused.returncode == 2 and "--overwrite" in refused.stderr
+    assert refused.returncode == 2
+    assert "--overwrite" in refused.stderr

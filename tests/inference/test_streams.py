@@ -202,8 +202,8 @@ def test_unusable_traces_are_named_and_the_rest_goes_on():
     assert "HDF" in report.notes[0]
     assert "none of Z, N, E, 1, 2" in report.notes[0]
     assert balance(report) == 0
-    assert "5 traces read" in report.summary()
-    assert "4 traces left out" in report.summary()
+    assert "5 traces read" in str(report)
+    assert "4 traces left out" in str(report)
 
 
 def test_pieces_off_a_common_grid_are_reported():

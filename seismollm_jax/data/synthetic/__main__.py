@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+
+from tqdm import tqdm
 
 from seismollm_jax.data.synthetic.dataset import describe, write
 
@@ -32,35 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     given = parser.parse_args(arguments)
     try:
-        summary = write(
-            given.output,
-            events=given.events,
-            traces=given.traces,
-            seed=given.seed,
-            noise_share=given.noise_share,
-            max_stations=given.max_stations,
-            overwrite=given.overwrite,
-            progress=None if given.quiet else _reporter(),
-        )
+        with tqdm(total=given.traces, unit=" traces", disable=given.quiet) as bar:
+            summary = write(
+                given.output,
+                events=given.events,
+                traces=given.traces,
+                seed=given.seed,
+                noise_share=given.noise_share,
+                max_stations=given.max_stations,
+                overwrite=given.overwrite,
+                progress=lambda count: bar.update(count - bar.n),
+            )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(describe(summary))
     return 0
-
-
-def _reporter(every_s: float = 2.0) -> Callable[[int], None]:
-    """A progress callback that prints count and rate every few seconds."""
-    start = last = time.perf_counter()
-
-    def report(count: int) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        if now - last >= every_s:
-            last = now
-            print(f"{count} traces, {count / (now - start):.0f} per second", file=sys.stderr)
-
-    return report
 
 
 if __name__ == "__main__":

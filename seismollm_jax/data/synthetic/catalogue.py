@@ -36,24 +36,6 @@ SLOT_S = 600.0  # each earthquake has ten minutes of its own, so trace names nev
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """One labelled record. Earthquake fields are None on noise."""
-
-    waveform: np.ndarray  # (samples, 3) float32 counts, Z, N, E
-    station: Station
-    start_time: datetime
-    event: "Event | None" = None
-    p_sample: int | None = None
-    s_sample: int | None = None
-    p_travel_s: float | None = None
-    distance_km: float | None = None
-    back_azimuth_deg: float | None = None
-    snr_db: tuple[float, float, float] | None = None  # Z, N, E
-    coda_end_sample: int | None = None
-    first_motion: str = ""  # "U", "D" or "" where it is not clear
-
-
-@dataclass(frozen=True, slots=True)
 class Event:
     """Hypocentre, size and mechanism of one earthquake."""
 
@@ -66,6 +48,31 @@ class Event:
     magnitude: float
     corner_hz: float
     mechanism: tuple[float, float, float]  # strike, dip, rake in degrees
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is known of one earthquake at one station."""
+
+    event: Event
+    p_sample: int
+    s_sample: int
+    p_travel_s: float
+    distance_km: float
+    back_azimuth_deg: float
+    snr_db: tuple[float, float, float]  # Z, N, E
+    coda_end_sample: int
+    first_motion: str  # "U", "D" or "" where it is not clear
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One record; `reading` is None on noise."""
+
+    waveform: np.ndarray  # (samples, 3) float32 counts, Z, N, E
+    station: Station
+    start_time: datetime
+    reading: Reading | None
 
 
 def earthquake(seed: int, index: int, world: tuple[Region, ...], max_stations: int) -> list[Trace]:
@@ -90,7 +97,7 @@ def noise(seed: int, index: int, world: tuple[Region, ...]) -> Trace:
     counts = station_noise(rng, station, float(rng.normal(0.0, 4.0)), transient_share=0.4)
     # The last minute of a slot, after the latest possible earthquake record.
     start = FIRST_DAY + timedelta(seconds=SLOT_S * index + 540.0)
-    return Trace(_digitised(counts, station), station, start)
+    return Trace(_digitised(counts, station), station, start, None)
 
 
 def _event(rng: np.random.Generator, index: int, region: Region) -> Event:
@@ -129,7 +136,7 @@ def _recording_paths(
     for i in rng.permutation(len(event.region.stations)):
         path = _path(rng, event, event.region.stations[i])
         level_db = float(rng.normal(0.0, 4.0))
-        if path.distance_km < FARTHEST_KM and expectedsnr_db(path, level_db) > threshold_db:
+        if path.distance_km < FARTHEST_KM and expected_snr_db(path, level_db) > threshold_db:
             paths.append((path, level_db))
         if len(paths) == wanted:
             break
@@ -174,7 +181,7 @@ def _path(rng: np.random.Generator, event: Event, station: Station) -> WavePath:
 _COARSE_HZ = np.concatenate([[0.0], np.geomspace(1.0, 45.0, 48)])
 
 
-def expectedsnr_db(path: WavePath, level_db: float) -> float:
+def expected_snr_db(path: WavePath, level_db: float) -> float:
     """P signal-to-noise ratio above 1 Hz that the spectra promise on the vertical, in dB."""
     amplitude = wave_spectrum(path, "P", False, _COARSE_HZ)[1:] / SAMPLING_RATE_HZ
     density = noise_spectrum(path.station, _COARSE_HZ, False, level_db)[1:]
@@ -198,11 +205,7 @@ def _trace(rng: np.random.Generator, event: Event, path: WavePath, level_db: flo
     waveform = _digitised(signal + background, station)
     rms = background_rms(station, level_db)
     p_travel_s = round(path.p_time_s, 4)
-    return Trace(
-        waveform=waveform,
-        station=station,
-        start_time=event.origin_time
-        + timedelta(microseconds=round(1e6 * p_travel_s) - p_sample * 10_000),
+    reading = Reading(
         event=event,
         p_sample=p_sample,
         s_sample=s_sample,
@@ -213,10 +216,12 @@ def _trace(rng: np.random.Generator, event: Event, path: WavePath, level_db: flo
         coda_end_sample=coda_end(signal, rms, s_sample),
         first_motion=first_motion(signal[0], rms[0], p_sample, path.radiation[0]),
     )
+    since_origin = timedelta(microseconds=round(1e6 * p_travel_s) - p_sample * 10_000)
+    return Trace(waveform, station, event.origin_time + since_origin, reading)
 
 
 def _digitised(counts: np.ndarray, station: Station) -> np.ndarray:
-    """Counts clipped at the digitiser's range and, on some stations, rounded.  # (samples, 3)"""
+    """Clip counts to the digitiser's range and, on some stations, round them: (samples, 3)."""
     counts = np.clip(counts, -station.clip_counts, station.clip_counts)
     if station.digital_step_counts:
         counts = np.rint(counts / station.digital_step_counts) * station.digital_step_counts

@@ -17,7 +17,7 @@ from seismollm_jax.data.synthetic.catalogue import Trace, earthquake, noise
 from seismollm_jax.data.synthetic.network import regions
 from seismollm_jax.data.synthetic.stead_rows import COLUMNS, attributes, cells, trace_name
 
-VERSION = 1  # raised whenever the same request would give other bytes
+VERSION = 2  # raised whenever the same request would give other bytes
 TABLE, WAVEFORMS, MANIFEST = "merge.csv", "merge.hdf5", "synthetic.json"
 
 
@@ -106,7 +106,7 @@ def _checked(
 
 
 def _existing(output: Path, request: dict, overwrite: bool) -> Summary | None:
-    """The summary of a dataset that already answers the request; None if there is room for it."""
+    """Return the summary of a dataset that already answers the request; None if there is room."""
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"{output} is a file; name a directory for the synthetic dataset")
     present = [name for name in (TABLE, WAVEFORMS, MANIFEST) if (output / name).exists()]
@@ -188,11 +188,11 @@ def _write_files(
             for column, value in attributes(trace).items():
                 stored.attrs[column] = value
             stations.add((trace.station.network, trace.station.code))
-            if trace.event is None:
+            if trace.reading is None:
                 quiet += 1
             else:
-                events.add(trace.event.index)
-                clear += bool(trace.first_motion)
+                events.add(trace.reading.event.index)
+                clear += bool(trace.reading.first_motion)
             if progress is not None:
                 progress(count)
     return {
@@ -206,6 +206,6 @@ def _write_files(
 
 
 def describe(summary: Summary) -> str:
-    """The summary as lines of text."""
+    """Format the summary as lines of text."""
     facts = asdict(summary)
     return "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in facts.items())

@@ -71,7 +71,7 @@ def displaced(
 
 
 def direct_ray(crust: Crust, distance_km: float, depth_km: float) -> Ray:
-    """The ray that stays in the crust: an arc of a circle centred above the surface."""
+    """Trace the ray that stays in the crust: an arc of a circle centred above the surface."""
     v0, k, vh = crust.surface_km_s, crust.gradient_per_s, crust.velocity_km_s(depth_km)
     distance_km = max(distance_km, 1e-3)  # straight overhead the circle degenerates to a line
     chord2 = distance_km**2 + depth_km**2
@@ -84,7 +84,7 @@ def direct_ray(crust: Crust, distance_km: float, depth_km: float) -> Ray:
 
 
 def head_wave(crust: Crust, distance_km: float, depth_km: float) -> Ray | None:
-    """The ray along the top of the mantle (Pn), or None short of the critical distance."""
+    """Trace the ray along the top of the mantle (Pn), or None short of the critical distance."""
     if depth_km >= crust.thickness_km:
         return None
     slowness, k = 1.0 / crust.mantle_km_s, crust.gradient_per_s

@@ -6,7 +6,7 @@ from seismollm_jax.data.synthetic.noise import SAMPLES
 
 
 def first_motion(vertical: np.ndarray, noise_rms: float, p_sample: int, radiated: float) -> str:
-    """ "U" or "D" where an analyst would read it, otherwise "".
+    """Return the first motion an analyst would read: U (up), D (down) or, if unclear, empty text.
 
     The first swing of the noise-free vertical must have the sign of the radiated P, stand out of
     the noise and not be dwarfed by what follows within half a second.

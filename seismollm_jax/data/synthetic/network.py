@@ -74,7 +74,7 @@ class Region:
 
 
 def regions(seed: int) -> tuple[Region, ...]:
-    """The networks of one synthetic world. They depend on the seed alone."""
+    """Draw the networks of one synthetic world, which depend on the seed alone."""
     return tuple(_region(np.random.default_rng([seed, 0, i]), i) for i in range(REGIONS))
 
 
@@ -143,7 +143,7 @@ def _station(
         layer_m=float(np.exp(rng.uniform(np.log(15.0), np.log(350.0)))),
         layer_vp_km_s=min(layer_vs * float(rng.uniform(1.75, 3.0)), 4.2),
         layer_vs_km_s=layer_vs,
-        kappa_s=float(np.exp(rng.uniform(np.log(0.01), np.log(0.05 if local else 0.07)))),
+        kappa_s=float(np.exp(rng.uniform(np.log(0.01), np.log(0.05 if local else 0.06)))),
         site_bumps=_bumps(rng, 10, 0.35),
         noise_bumps=_bumps(rng, 12, 3.0),
         microseism_level=float(rng.uniform(0.15, 0.85)),

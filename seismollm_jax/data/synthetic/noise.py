@@ -11,7 +11,7 @@ FREQUENCY_HZ = np.fft.rfftfreq(FFT_SAMPLES, 1.0 / SAMPLING_RATE_HZ)
 
 
 def background_rms(station: Station, level_db: float) -> np.ndarray:
-    """Expected noise amplitude above 1 Hz in counts on Z, N, E."""  # (3,)
+    """Return the expected noise amplitude above 1 Hz in counts on Z, N, E."""  # (3,)
     high = FREQUENCY_HZ > 1.0
     step_hz = FREQUENCY_HZ[1]
     rms = [
@@ -24,7 +24,7 @@ def background_rms(station: Station, level_db: float) -> np.ndarray:
 def station_noise(
     rng: np.random.Generator, station: Station, level_db: float, transient_share: float
 ) -> np.ndarray:
-    """One minute of noise in counts, components Z, N, E.  # (3, samples)
+    """Return one minute of noise in counts on Z, N, E: (3, samples).
 
     `level_db` moves the band above 1 Hz up or down from the station's average (day and night),
     `transient_share` is the chance that the trace holds footsteps, vehicles or electric spikes.
@@ -51,7 +51,7 @@ def station_noise(
 
 
 def _burst(rng: np.random.Generator, time_s: np.ndarray) -> np.ndarray:
-    """A passing disturbance in units of the noise: a narrow-band packet or a short rattle."""
+    """Draw a passing disturbance in units of the noise: a narrow-band packet or a short rattle."""
     centre_s, width_s = rng.uniform(0.0, 60.0), np.exp(rng.uniform(np.log(0.03), np.log(4.0)))
     frequency_hz = np.exp(rng.uniform(np.log(1.5), np.log(35.0)))
     envelope = np.exp(-0.5 * ((time_s - centre_s) / width_s) ** 2)

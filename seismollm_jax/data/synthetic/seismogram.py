@@ -51,7 +51,7 @@ def wave_spectrum(
     corner_hz = path.corner_hz * (1.5 if phase == "P" else 1.0)
     q = region.q_at_1_hz * np.maximum(frequency_hz, 1.0) ** region.q_exponent
     if phase == "P":
-        q = 2.0 * q
+        q = 1.6 * q
     spectrum = velocity_spectrum(
         frequency_hz, path.moment_nm, corner_hz, wave_km_s, path.ray.length_km
     )
@@ -75,7 +75,7 @@ def minimum_phase(amplitude: np.ndarray) -> np.ndarray:
 def ground_motion(
     rng: np.random.Generator, path: WavePath, p_sample: int, s_sample: int
 ) -> np.ndarray:
-    """Noise-free record in counts, components Z, N, E.  # (3, samples)"""
+    """Return the noise-free record in counts on Z, N, E: (3, samples)."""
     motion = phase_motion(rng, path, "P", p_sample) + phase_motion(rng, path, "S", s_sample)
     # From radial and transverse to north and east; radial points away from the source.
     azimuth = np.radians(path.back_azimuth_deg + 180.0)
@@ -86,7 +86,7 @@ def ground_motion(
 
 
 def phase_motion(rng: np.random.Generator, path: WavePath, phase: str, onset: int) -> np.ndarray:
-    """P or S with its coda in counts, components Z, radial, transverse.  # (3, samples)
+    """Return P or S with its coda in counts on Z, radial, transverse: (3, samples).
 
     `onset` is the sample on which the direct wave begins.
     """
@@ -177,7 +177,7 @@ def _coda(
     polarisation: np.ndarray,
     samples: int,
 ) -> np.ndarray:
-    """Scattered waves after one onset on Z, radial, transverse.  # (3, samples)
+    """Return the scattered waves after one onset on Z, radial, transverse: (3, samples).
 
     Much of the P coda is scattered forwards and keeps the polarisation of the ray; the rest of it
     and all of the S coda come from everywhere.

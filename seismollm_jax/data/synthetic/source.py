@@ -8,7 +8,7 @@ DENSITY_KG_M3 = 2700.0
 def gutenberg_richter(
     rng: np.random.Generator, smallest: float, largest: float, b_value: float
 ) -> float:
-    """A magnitude from the Gutenberg-Richter law, truncated at both ends."""
+    """Draw a magnitude from the Gutenberg-Richter law, truncated at both ends."""
     beta = b_value * np.log(10.0)
     lost = 1.0 - np.exp(-beta * (largest - smallest))
     return float(smallest - np.log(1.0 - rng.random() * lost) / beta)

@@ -58,17 +58,17 @@ def trace_name(trace: Trace) -> str:
     after their minute.
     """
     station = f"{trace.station.code}.{trace.station.network}"
-    if trace.event is None:
+    if trace.reading is None:
         return f"{station}_{trace.start_time:%Y%m%d%H%M}_NO"
     return f"{station}_{trace.start_time - timedelta(seconds=1):%Y%m%d%H%M%S}_EV"
 
 
 def attributes(trace: Trace) -> dict[str, object]:
-    """The row as typed values: str, float, or arrays for snr_db (3,) and coda_end_sample (1, 1).
+    """Return the row as text, floats, and arrays for snr_db (3,) and coda_end_sample (1, 1).
 
     Columns that do not apply to noise are empty text.
     """
-    station, event = trace.station, trace.event
+    station, reading = trace.station, trace.reading
     row: dict[str, object] = dict.fromkeys(COLUMNS, "")
     row |= {
         "network_code": station.network,
@@ -81,19 +81,16 @@ def attributes(trace: Trace) -> dict[str, object]:
         "trace_category": "noise",
         "trace_name": trace_name(trace),
     }
-    if event is None:
+    if reading is None:
         row["trace_start_time"] = trace.start_time.strftime("%Y-%m-%d %H:%M:%S")
         return row
-    assert trace.p_sample is not None and trace.s_sample is not None
-    assert trace.distance_km is not None and trace.back_azimuth_deg is not None
-    assert trace.p_travel_s is not None and trace.snr_db is not None
-    assert trace.coda_end_sample is not None
+    event = reading.event
     return row | {
-        "p_arrival_sample": float(trace.p_sample),
+        "p_arrival_sample": float(reading.p_sample),
         "p_status": "manual",
         "p_weight": 1.0,
-        "p_travel_sec": trace.p_travel_s,
-        "s_arrival_sample": float(trace.s_sample),
+        "p_travel_sec": reading.p_travel_s,
+        "s_arrival_sample": float(reading.s_sample),
         "s_status": "manual",
         "s_weight": 1.0,
         "source_id": f"syn{event.index:07d}",
@@ -111,19 +108,19 @@ def attributes(trace: Trace) -> dict[str, object]:
         "source_magnitude_type": "ml" if event.magnitude < 4.0 else "mw",
         "source_magnitude_author": "None",
         "source_mechanism_strike_dip_rake": "None",
-        "source_distance_deg": round(trace.distance_km / KM_PER_DEGREE, 4),
-        "source_distance_km": round(trace.distance_km, 2),
-        "back_azimuth_deg": round(trace.back_azimuth_deg, 1) % 360.0,
+        "source_distance_deg": round(reading.distance_km / KM_PER_DEGREE, 4),
+        "source_distance_km": round(reading.distance_km, 2),
+        "back_azimuth_deg": round(reading.back_azimuth_deg, 1) % 360.0,
         # File order E, N, Z; single precision, as the digits of STEAD's text show.
-        "snr_db": np.round(np.array(trace.snr_db[::-1]), 1).astype(np.float32),
-        "coda_end_sample": np.array([[float(trace.coda_end_sample)]]),
+        "snr_db": np.round(np.array(reading.snr_db[::-1]), 1).astype(np.float32),
+        "coda_end_sample": np.array([[float(reading.coda_end_sample)]]),
         "trace_category": "earthquake_local",
-        "p_first_motion": trace.first_motion,
+        "p_first_motion": reading.first_motion,
     }
 
 
 def cells(trace: Trace) -> list[str]:
-    """The row as the text of merge.csv."""
+    """Return the row as the text of merge.csv."""
     row = attributes(trace)
     return [
         np.array2string(value.astype(np.float64), legacy="1.13")
