@@ -1,0 +1,220 @@
+"""The network against activations and outputs recorded from the PyTorch original."""
+
+import zlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from seismollm_jax import tasks
+from seismollm_jax.models.seismollm.heads import PerSampleHead
+from seismollm_jax.models.seismollm.model import (
+    SeisMoLLM,
+    SeisMoLLMConfig,
+    from_tokens,
+    is_trainable,
+    to_tokens,
+)
+from seismollm_jax.models.state import merge, path, split
+from tests import golden_files
+from tests.golden_files import relative_difference, thin
+from tests.models import tiny
+
+LENGTHS = (1024, 1000, 997, 6000)
+BACKBONE, HEAD = 1e-5, 2e-5  # relative; the original's own float32 error is 1e-6
+
+
+def channels_first(array) -> np.ndarray:
+    array = np.asarray(array)
+    return array.swapaxes(1, 2) if array.ndim == 3 else array
+
+
+@pytest.mark.parametrize("task", tiny.TASKS)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_activations_and_output(task: str, length: int) -> None:
+    golden, model = tiny.golden(task), tiny.model(task)
+    recorded = {k.split("/")[-1] for k in golden if k.startswith(f"io/L{length}/")}
+    compared = set()
+
+    def check(name: str, found, tolerance: float) -> None:
+        expected = golden[f"io/L{length}/{name}"]
+        assert relative_difference(thin(found, 500), expected.reshape(-1)) < tolerance, name
+        compared.add(name)
+
+    x = golden[f"io/L{length}/x"].swapaxes(1, 2)  # (batch, samples, 3)
+    features = jnp.asarray(x)
+    for i, block in enumerate(model.embedder.blocks):
+        features = block(features, train=False)
+        if f"embed_block{i}" in recorded:
+            check(f"embed_block{i}", channels_first(features), BACKBONE)
+    check("embed", channels_first(features), BACKBONE)
+    tokens = to_tokens(features, 8)
+    check("tokens", tokens, BACKBONE)
+    hidden = model.backbone(tokens, rngs=None)
+    check("llm", hidden, BACKBONE)
+    sequence = from_tokens(hidden, 8)
+    if "unpatched" in recorded:
+        check("unpatched", channels_first(sequence), BACKBONE)
+        stages = per_sample_stages if isinstance(model.head, PerSampleHead) else pooled_stages
+        for name, value in stages(model.head, sequence, length).items():
+            check(name, channels_first(value), HEAD)
+    output = np.asarray(model(x))
+    if task == "back_azimuth":
+        check("out0", output[:, 0:1], BACKBONE)
+        check("out1", output[:, 1:2], BACKBONE)
+    else:
+        check("out", channels_first(output), HEAD if task == "picking" else BACKBONE)
+    assert compared == recorded - {"x"}
+
+
+def per_sample_stages(head, x, length: int) -> dict[str, jnp.ndarray]:
+    sizes = {1024: (214, 361, 608, 1024)}[length]
+    stages = {}
+    for i, (layer, size) in enumerate(zip(head.up_layers, sizes, strict=True)):
+        x = stages[f"head_up{i}"] = layer(x, size, train=False)
+    padded = jnp.pad(x, ((0, 0), (3, 3), (0, 0)))
+    stages["head_out_conv"] = head.out_conv(padded)
+    return stages
+
+
+def pooled_stages(head, x, length: int) -> dict[str, jnp.ndarray]:
+    first = head.convs[0](x)
+    second = head.convs[1](first)
+    pooled = second.mean(1)
+    return {
+        "head_conv0": first,
+        "head_conv1": second,
+        "head_pool": pooled[:, None],
+        "head_lin": head.linear(pooled),
+    }
+
+
+def by_formula(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Weights that both frameworks can make without a file (the recipe beside the recordings)."""
+    draw = np.random.RandomState(zlib.crc32(f"{seed}:{name}".encode()))
+    if name.endswith("num_batches_tracked"):
+        return np.array(7)
+    if name.endswith("running_var"):
+        return (0.5 + draw.random_sample(shape)).astype(np.float32)
+    z = draw.standard_normal(shape)
+    if name.endswith("running_mean"):
+        z = 0.1 * z
+    elif "lora_A" in name:
+        z = z / np.sqrt(shape[1])
+    elif "lora_B" in name:
+        z = 0.05 * z
+    elif len(shape) == 1:
+        z = 1 + 0.1 * z if name.endswith("weight") else 0.05 * z
+    elif "wpe" in name or "wte" in name:
+        z = 0.1 * z
+    elif ".c_" in name:
+        z = z / np.sqrt(shape[0])
+    elif len(shape) == 3:
+        z = (2 if "out_conv" in name else 1.3) * z / np.sqrt(shape[1] * shape[2])
+    else:
+        z = z / np.sqrt(shape[-1])
+    return z.astype(np.float32)
+
+
+def full_size_shapes(task: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of the published checkpoints; the window tasks differ in the last layer alone."""
+    keys = golden_files.read_json("model/keys.json")
+    shapes = {k: tuple(v) for k, v in keys["picking" if task == "picking" else "magnitude"]["shapes"].items()}
+    if task in ("polarity", "back_azimuth"):
+        shapes |= {"out_head.lin.weight": (2, 96), "out_head.lin.bias": (2,)}
+    return shapes
+
+
+@pytest.mark.parametrize("task", tiny.TASKS)
+def test_full_size_by_formula(task: str) -> None:
+    recipe = golden_files.read_json("model/recipe.json")
+    golden = golden_files.load("model/full.npz")
+    seed, config, output = recipe["seed"], SeisMoLLMConfig(), tasks.get(task).output
+    arrays = {k: by_formula(seed, k, s) for k, s in full_size_shapes(task).items()}
+    for name, first in recipe["probe"].items():
+        if name in arrays:
+            np.testing.assert_allclose(arrays[name].reshape(-1)[:4], first, rtol=1e-6)
+    skeleton = split(
+        nnx.eval_shape(lambda: SeisMoLLM(config, output, rngs=nnx.Rngs(0))), bool
+    ).graphdef
+    model = merge(skeleton, tiny.fill(config, task, arrays))
+    run = nnx.jit(lambda m, x: m(x))
+    for length in recipe["lengths"]:
+        draw = np.random.RandomState(zlib.crc32(f"{seed}:full:{length}".encode()))
+        x = draw.standard_normal((1, 3, length)).astype(np.float32)
+        np.testing.assert_array_equal(thin(x[:, :, :16], 48), golden[f"L{length}/x_head"].ravel())
+        found = np.asarray(run(model, x.swapaxes(1, 2)))
+        short = tasks.get(task).short_name
+        if task == "back_azimuth":
+            expected = [golden[f"L{length}/{short}_out{i}"].ravel() for i in (0, 1)]
+            expected = np.concatenate(expected)
+        else:
+            expected = golden[f"L{length}/{short}_out"].ravel()
+        tolerance = HEAD if task == "picking" else BACKBONE
+        assert relative_difference(thin(channels_first(found), 2000), expected) < tolerance
+
+
+PUBLISHED_COUNTS = {  # all, trainable, trainable arrays
+    "picking": (23_743_863, 2_489_463, 133),
+    "polarity": (23_496_614, 2_242_214, 121),
+    "magnitude": (23_496_517, 2_242_117, 121),
+    "back_azimuth": (23_496_614, 2_242_214, 121),
+    "distance": (23_496_517, 2_242_117, 121),
+}
+
+
+@pytest.mark.parametrize("task", tiny.TASKS)
+def test_parameter_counts_at_full_size(task: str) -> None:
+    config, output = SeisMoLLMConfig(), tasks.get(task).output
+    parts = split(
+        nnx.eval_shape(lambda: SeisMoLLM(config, output, rngs=nnx.Rngs(0))),
+        lambda p: is_trainable(config, p),
+    )
+    trainable = sum(leaf.size for leaf in parts.params.values())
+    frozen = sum(leaf.size for leaf in parts.frozen.values())
+    assert (trainable + frozen, trainable, len(parts.params)) == PUBLISHED_COUNTS[task]
+
+
+@pytest.mark.parametrize("task", ["picking", "magnitude"])
+def test_trainable_paths_are_the_originals(task: str) -> None:
+    from seismollm_jax.models.seismollm.names import checkpoint_rules
+
+    config = SeisMoLLMConfig()
+    expected = set(golden_files.read_json("model/keys.json")[task]["trainable"])
+    rules = checkpoint_rules(config, tasks.get(task).output)
+    found = {
+        rule.key
+        for rule in rules
+        if rule.path[-1] not in ("mean", "var") and is_trainable(config, rule.path)
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("tuning", "learns", "stays"),
+    [
+        (
+            "lora",
+            ["backbone/wpe", "backbone/ln_f/scale", "backbone/blocks/0/attn/c_attn/lora_a"],
+            ["backbone/blocks/0/attn/c_attn/base/kernel", "backbone/blocks/2/mlp/c_fc/base/bias"],
+        ),
+        ("full", ["backbone/wpe", "backbone/blocks/0/attn/c_attn/base/kernel"], []),
+        ("frozen", [], ["backbone/wpe", "backbone/ln_f/scale", "backbone/blocks/1/ln_1/bias"]),
+    ],
+)
+def test_tuning_modes(tuning: str, learns: list[str], stays: list[str]) -> None:
+    import dataclasses
+
+    config = dataclasses.replace(tiny.CONFIG, tuning=tuning)
+    module = nnx.eval_shape(
+        lambda: SeisMoLLM(config, tasks.get("magnitude").output, rngs=nnx.Rngs(0))
+    )
+    parts = split(module, lambda p: is_trainable(config, p))
+    assert set(learns) <= set(parts.params)
+    assert set(stays) <= set(parts.frozen)
+    adapters = [name for name in {**parts.params, **parts.frozen} if "lora_" in name]
+    assert bool(adapters) == (tuning == "lora")
+    outside = [name for name in parts.frozen if not name.startswith("backbone/")]
+    assert not outside
+    assert all(is_trainable(config, path(name)) for name in parts.params)
