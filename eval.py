@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 
+from seismollm_jax import command_line
 from seismollm_jax.evaluation import run
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Working directory or checkpoint.")
@@ -18,7 +19,6 @@ def main(argv: list[str]) -> None:
     """Evaluates as the flags say."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
-    logging.set_verbosity(logging.WARNING)
     run.run(
         CHECKPOINT.value,
         Path(OUTPUT.value),
@@ -29,4 +29,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

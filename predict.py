@@ -4,9 +4,10 @@ import itertools
 from pathlib import Path
 
 import pandas as pd
-from absl import app, flags, logging
+from absl import app, flags
 
 import seismollm_jax as sj
+from seismollm_jax import command_line
 from seismollm_jax.inference import figures, picks, streams
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Working directory or checkpoint.")
@@ -26,7 +27,6 @@ def main(argv: list[str]) -> None:
     """Reads, predicts, writes the table and says what was read and what was left out."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; quote patterns after --input")
-    logging.set_verbosity(logging.WARNING)
     predictor = sj.load(CHECKPOINT.value, batch_size=BATCH_SIZE.value)
     task = predictor.experiment.task
     print(f"{predictor.path}: {task.name}, {predictor.sampling_rate_hz:g} Hz")
@@ -61,4 +61,4 @@ def _pick(predictor: sj.Predictor, segments: list[streams.Segment]):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

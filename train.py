@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
+from seismollm_jax import command_line
 from seismollm_jax.training import loop
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, and protocol after a colon.")
@@ -14,11 +15,10 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv: list[str]) -> None:
     """Runs the training that the flags describe."""
-    logging.set_verbosity(logging.WARNING)  # Orbax writes a page for every checkpoint
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
     loop.run(CONFIG.value.to_dict(), Path(WORKDIR.value))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

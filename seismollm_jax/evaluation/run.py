@@ -73,8 +73,9 @@ def run(
         say(f"  left out: {count} with {reason}")
 
     source = WaveformSource(dataset, rows)
+    maker = experiment.samples(source, rows, augment=False)
     batches = pipeline.eval_batches(
-        experiment.samples(source, rows, augment=False),
+        maker,
         local_batch=layout.local_batch(batch_size or config["train"]["eval_batch_size"]),
         fixed_window=data["fixed_eval_window"],
         process=jax.process_index(),
@@ -98,7 +99,7 @@ def run(
     scores = outcome.scores()
     if parallel.is_main():
         _write(outcome, scores, output, part, str(dataset.path), stored, names)
-        drawn = pictures.draw(experiment, outcome, source, stored, output / "pictures")
+        drawn = pictures.draw(experiment, outcome, maker, stored, output / "pictures")
         for name, value in scores.items():
             say(f"  {name:<24} {value:.5g}")
         say(f"written: {output}/metrics.json, predictions.csv, pictures/ ({len(drawn)})")

@@ -87,7 +87,8 @@ def metrics(context: Context) -> dict[str, Metric]:
 def columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
     """Picks of each phase; empty where there is none, joined by semicolons where several.
 
-    The residual is true minus predicted, seconds, as in the metrics: positive when a pick is early.
+    The residual is predicted minus true, seconds: positive when a pick is late, as seismologists
+    expect. The averages among the metrics have the opposite sign, the PyTorch original's.
     """
 
     def text(picks: np.ndarray) -> np.ndarray:
@@ -97,7 +98,7 @@ def columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
     for phase in ("p", "s"):
         true, predicted = targets[f"{phase}_sample"], answers[f"{phase}_sample"]
         both = (true[:, 0] != NO_PICK) & (predicted[:, 0] != NO_PICK)
-        residual = np.where(both, true[:, 0] - predicted[:, 0], np.nan) / context.sampling_rate_hz
+        residual = np.where(both, predicted[:, 0] - true[:, 0], np.nan) / context.sampling_rate_hz
         table[f"true_{phase}_sample"], table[f"pred_{phase}_sample"] = text(true), text(predicted)
         table[f"{phase}_probability"] = np.fmax.reduce(answers[f"{phase}_probability"], axis=1)
         table[f"{phase}_residual_s"] = residual
