@@ -8,10 +8,12 @@ from seismollm_jax import command_line
 from seismollm_jax.models.seismollm import pretrained
 
 SOURCE = flags.DEFINE_string(
-    "source", None, "Hugging Face GPT-2: a local directory, or a hub name such as gpt2-medium."
+    "source",
+    None,
+    "Hugging Face GPT-2: a local directory, or a hub name such as gpt2-medium.",
+    required=True,
 )
-OUTPUT = flags.DEFINE_string("output", None, "Directory to write; must not exist.")
-flags.mark_flags_as_required(["source", "output"])
+OUTPUT = flags.DEFINE_string("output", None, "Directory to write; must not exist.", required=True)
 
 
 def gpt2() -> None:

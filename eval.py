@@ -7,12 +7,15 @@ from absl import app, flags
 from seismollm_jax import command_line
 from seismollm_jax.evaluation import run
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Working directory or checkpoint.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Working directory or checkpoint.", required=True
+)
 SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "Part of the data.")
 DATA = flags.DEFINE_string("data", None, "Directory of the dataset, if it has moved.")
-OUTPUT = flags.DEFINE_string("output", None, "metrics.json, predictions.csv and pictures go here.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "metrics.json, predictions.csv and pictures go here.", required=True
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Over all devices; 0 takes the training's.", 0)
-flags.mark_flags_as_required(["checkpoint", "output"])
 
 
 def main(argv: list[str]) -> None:

@@ -10,9 +10,14 @@ import seismollm_jax as sj
 from seismollm_jax import command_line
 from seismollm_jax.inference import figures, picks, streams
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Working directory or checkpoint.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Working directory or checkpoint.", required=True
+)
 INPUT = flags.DEFINE_multi_string(
-    "input", None, "Waveform file or pattern, in any format ObsPy reads; may be repeated."
+    "input",
+    None,
+    "Waveform file or pattern, in any format ObsPy reads; may be repeated.",
+    required=True,
 )
 OUTPUT = flags.DEFINE_string("output", "picks.csv", "Table to write.")
 PLOT = flags.DEFINE_string("plot", None, "Picture of each record with its picks, FILE.png.")
@@ -20,7 +25,6 @@ OVERLAP = flags.DEFINE_float("overlap", 0.5, "Of neighbouring windows, a share b
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows in a pass.", 1)
 P_THRESHOLD = flags.DEFINE_float("p_threshold", None, "Instead of the checkpoint's.", 0, 1)
 S_THRESHOLD = flags.DEFINE_float("s_threshold", None, "Instead of the checkpoint's.", 0, 1)
-flags.mark_flags_as_required(["checkpoint", "input"])
 
 
 def main(argv: list[str]) -> None:

@@ -9,8 +9,8 @@ from seismollm_jax import command_line
 from seismollm_jax.training import loop
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, and protocol after a colon.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints and logs go here.")
-flags.mark_flags_as_required(["config", "workdir"])
+WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints and logs go here.", required=True)
+flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:

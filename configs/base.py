@@ -21,6 +21,8 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.model = "seismollm"  # the model family
     config.seed = 0  # of initial weights, dropout, sample order and augmentation
     config.options = ConfigDict()  # the task's own settings, see the task's file
+    # Fine-tuning: a checkpoint of the same network whose weights a new run starts from.
+    config.start_from = ""
 
     config.backbone = ConfigDict()
     # A local directory with a Hugging Face GPT-2 (or one written by convert_weights.py), a hub

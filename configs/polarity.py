@@ -1,4 +1,7 @@
-"""P-wave first-motion polarity. STEAD has no such labels: use `:builtin`, or a table with a polarity column."""
+"""P-wave first-motion polarity.
+
+STEAD has no such labels: use `:builtin`, or a table with a polarity column.
+"""
 
 from ml_collections import ConfigDict
 

@@ -14,4 +14,4 @@ def __getattr__(name: str):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["Predictor", "__version__", "load"]  # noqa: F822 - resolved by __getattr__
+__all__ = ["Predictor", "__version__", "load"]

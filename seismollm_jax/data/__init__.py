@@ -1,0 +1,1 @@
+"""Catalogues, waveforms, samples and batches."""

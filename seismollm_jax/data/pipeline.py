@@ -72,9 +72,9 @@ class SampleMaker:
         return {
             "waveform": sample.waveform,
             **targets,
-            "row": np.int32(row),
-            "window_start": np.int32(sample.window_start),
-            "valid": np.float32(valid),
+            "row": np.array(row, np.int32),
+            "window_start": np.array(sample.window_start, np.int32),
+            "valid": np.array(valid, np.float32),
         }
 
 
@@ -136,7 +136,7 @@ class _EvaluationElement:
         real = position >= 0
         stream = FIXED if self.fixed_window else PLAIN
         element = self.maker(max(position, 0), epoch=0, stream=stream)
-        return {**element, "mask": np.float32(real)}
+        return {**element, "mask": np.array(real, np.float32)}
 
 
 def eval_batches(

@@ -1,0 +1,1 @@
+"""Exact evaluation, its tables and pictures."""

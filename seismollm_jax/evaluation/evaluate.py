@@ -80,7 +80,9 @@ def evaluate(
             rows, starts = host["row"][counts], host["window_start"][counts]
             columns = task.columns(targets, answers, context)
             tables.append(
-                pd.DataFrame({"trace_name": names[rows], "row": rows, "window_start": starts, **columns})
+                pd.DataFrame(
+                    {"trace_name": names[rows], "row": rows, "window_start": starts, **columns}
+                )
             )
             kept.append((targets, answers))
     loss = total / count if count else float("nan")
@@ -97,4 +99,6 @@ def evaluate(
 
 
 def _concatenate(parts: list[Arrays]) -> Arrays:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    return (
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    )

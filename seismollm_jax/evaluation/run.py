@@ -1,5 +1,6 @@
 """A checkpoint against a part of a dataset: metrics.json, predictions.csv and pictures."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -94,7 +95,10 @@ def run(
         ) as stream,
     ):
         outcome = evaluate(
-            experiment, lambda batch: eval_step(params, frozen, stats, batch), stream, names=names
+            experiment,
+            functools.partial(eval_step, params, frozen, stats),
+            stream,
+            names=names,
         )
     scores = outcome.scores()
     if parallel.is_main():

@@ -1,0 +1,1 @@
+"""Trained networks on windows and continuous records."""

@@ -72,8 +72,9 @@ class Predictor:
         """The network's output for normalised windows.
 
         Args:
-            x: float32 (windows, 3, samples), components in the order Z, N, E, at `sampling_rate_hz`,
-                each normalised as in training. Any number of samples that the network takes.
+            x: float32 (windows, 3, samples), components in the order Z, N, E, at
+                `sampling_rate_hz`, each normalised as in training. Any number of samples that the
+                network takes.
 
         Returns:
             float32: picking (windows, 3, samples): neither, P, S; polarity (windows, 2): up, down;
@@ -93,8 +94,8 @@ class Predictor:
             x: (windows, 3, samples), Z, N, E, at `sampling_rate_hz`, in any unit of ground motion.
 
         Returns:
-            Answers by name, one row a window. picking: p_sample and s_sample (windows, picks) int64,
-            -10000000 where there is none, p_probability and s_probability. polarity: polarity
+            Answers by name, one row a window. picking: p_sample and s_sample (windows, picks)
+            int64, -10000000 where there is none, p_probability and s_probability. polarity: polarity
             (windows, 2), probabilities of up and down. magnitude, distance_km, back_azimuth_deg:
             (windows, 1).
 
@@ -154,6 +155,8 @@ class Predictor:
             ValueError: the task answers per sample.
         """
         self._require_per_sample(False)
+        columns = self.experiment.task.answer_columns
+        assert columns is not None  # every task with one answer a window has it
         starts = window_starts(len(segment.data), self.window, overlap, segment.anchor)
         windows = []
         for start in starts:
@@ -170,7 +173,7 @@ class Predictor:
                 "end_time": [
                     str(segment.start_time + float(s + self.window) / rate) for s in starts
                 ],
-                **task.answer_columns(answers),
+                **columns(answers),
             }
         )
 
@@ -195,7 +198,9 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(x).all():
         bad = np.flatnonzero(~np.isfinite(x).all((1, 2))).tolist()
-        raise ValueError(f"windows {bad[:10]} hold samples that are not finite; fill the gaps first")
+        raise ValueError(
+            f"windows {bad[:10]} hold samples that are not finite; fill the gaps first"
+        )
     return np.ascontiguousarray(x.swapaxes(1, 2), np.float32)
 
 

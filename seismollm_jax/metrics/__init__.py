@@ -1,0 +1,1 @@
+"""Scores, summed in float64, and peak picking."""

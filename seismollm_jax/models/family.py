@@ -52,6 +52,4 @@ class Family:
 
 def count_by_part(params: Mapping[str, Any]) -> dict[str, int]:
     """Number of parameters below each top-level name of a parameter tree."""
-    return {
-        part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in params.items()
-    }
+    return {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in params.items()}

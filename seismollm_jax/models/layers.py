@@ -110,6 +110,6 @@ def interpolation_weights(source: int, target: int) -> tuple[np.ndarray, np.ndar
 
 def interpolate(x: jax.Array, length: int) -> jax.Array:
     """Linear interpolation in time: (batch, time, channels) -> (batch, length, channels)."""
-    left, right, weight = interpolation_weights(x.shape[1], length)
-    weight = jnp.asarray(weight, x.dtype)[:, None]
+    left, right, weights = interpolation_weights(x.shape[1], length)
+    weight = jnp.asarray(weights, x.dtype)[:, None]
     return (1 - weight) * x[:, left] + weight * x[:, right]

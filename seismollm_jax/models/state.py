@@ -6,7 +6,7 @@ a millisecond, where module objects take tens. Keys are paths joined by slashes,
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx, traverse_util
@@ -46,8 +46,10 @@ def split(module: nnx.Module, is_trainable: Callable[[Path], bool]) -> Split:
     def trainable(where: Path, variable: nnx.Variable) -> bool:
         return isinstance(variable, nnx.Param) and is_trainable(where)
 
-    graphdef, params, frozen, stats = nnx.split(module, trainable, nnx.Param, nnx.BatchStat)
-    return Split(graphdef, _flat(params), _flat(frozen), _flat(stats))
+    filters: tuple[Any, ...] = (trainable, nnx.Param, nnx.BatchStat)
+    graphdef, *states = nnx.split(module, *filters)
+    params, frozen, stats = map(_flat, states)
+    return Split(graphdef, params, frozen, stats)
 
 
 def merge(graphdef: nnx.GraphDef, *parts: Mapping[str, jax.Array]) -> nnx.Module:

@@ -103,7 +103,8 @@ class Task:
         known = {field.name for field in dataclasses.fields(self.options)}
         if unknown := set(options) - known:
             raise ValueError(
-                f"task {self.name} has no option {sorted(unknown)}; it has {sorted(known) or 'none'}"
+                f"task {self.name} has no option {sorted(unknown)}; "
+                f"it has {sorted(known) or 'none'}"
             )
         return Context(window, sampling_rate_hz, self.options(**options))
 
@@ -124,7 +125,7 @@ def one_minus(probability: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class EncodeValue:
-    """An encoder for tasks whose target is one number of the record: (1,) float32, NaN if missing."""
+    """An encoder for tasks whose target is one number of the record: (1,) float32."""
 
     name: str
 

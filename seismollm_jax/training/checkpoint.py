@@ -189,7 +189,9 @@ def read_description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read ({error}): the checkpoint is damaged") from None
+        raise CheckpointError(
+            f"{file} cannot be read ({error}): the checkpoint is damaged"
+        ) from None
     if description.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {description.get('format')}; this version reads "

@@ -1,5 +1,6 @@
 """The training run, to be read from top to bottom."""
 
+import functools
 import json
 import math
 import time
@@ -17,12 +18,13 @@ from seismollm_jax.data.sources import BadTrace, WaveformSource
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import key as name_of
-from seismollm_jax.training.checkpoint import Checkpoints, provenance
+from seismollm_jax.training.checkpoint import CheckpointError, Checkpoints, load, provenance
 from seismollm_jax.training.optim import Triangle, make_optimizer
 from seismollm_jax.training.report import Reporter
 from seismollm_jax.training.step import make_eval_step, make_init, make_train_step
 
 MAX_UNREADABLE = 0.2  # share of an epoch's samples; beyond it something is wrong with the files
+CONSOLE_SCORES = ("loss", "f1", "accuracy", "mae", "r2")  # of a validation; files have them all
 
 
 class TrainingError(RuntimeError):
@@ -95,11 +97,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
         _check_split(description, parts.hash)
     else:
         progress = {"step": 0, "epoch": 0, "best": None, "best_step": None, "epochs_since_best": 0}
-        weights = experiment.family.read_pretrained(config, experiment.settings)
-        for path, value in weights.arrays.items():
-            tree = state["params"] if name_of(path) in state["params"] else frozen
-            tree[name_of(path)] = layout.replicate(value)
-        pretrained = {"source": weights.source, "sha256": weights.sha256}
+        pretrained = _first_weights(experiment, state, frozen, layout)
 
     # -- first lines ---------------------------------------------------------------------------
     start, steps = progress["step"], epochs * epoch_steps
@@ -117,7 +115,11 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     train_step = make_train_step(experiment, optimizer, layout)
     eval_step = make_eval_step(experiment, layout)
     names = dataset.table["trace_name"].to_numpy()
-    loading = {"workers": data["workers"], "threads": data["threads"], "to_device": layout.to_global}
+    loading = {
+        "workers": data["workers"],
+        "threads": data["threads"],
+        "to_device": layout.to_global,
+    }
     scores: dict[str, float] = {}
     stopped = progress["epochs_since_best"] > settings["patience"]
     with reporter, pipeline.Stream(batches, start=start, **loading) as stream:
@@ -129,9 +131,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
             batch = next(stream)
             waited += time.perf_counter() - asked
             lr = rate(step)
-            state, figures = train_step(
-                state, frozen, batch, key, layout.replicate(np.float32(lr))
-            )
+            state, figures = train_step(state, frozen, batch, key, layout.replicate(np.float32(lr)))
             # The figures of a step are read after the next one was dispatched, so that the
             # device never waits for the host.
             if pending is not None:
@@ -163,11 +163,8 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
             _report_unread(sources["train"], unread, names, size, reporter)
             unread.clear()
             with pipeline.Stream(val_batches, **loading) as val_stream:
-                outcome = evaluate(
-                    experiment,
-                    lambda b: eval_step(state["params"], frozen, state["stats"], b),
-                    val_stream,
-                )
+                arrays = (state["params"], frozen, state["stats"])
+                outcome = evaluate(experiment, functools.partial(eval_step, *arrays), val_stream)
             scores = outcome.scores()
             _report_unread(
                 sources["val"], set(outcome.unusable), names, len(parts.rows["val"]), reporter
@@ -175,10 +172,11 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
             progress = _count(progress, task, outcome, step, step // epoch_steps)
             reporter.write(step, "val", {"epoch_loss": float(np.mean(losses)), **scores})
             losses = []
-            best = progress["best_step"] == step
+            shown = {k: v for k, v in scores.items() if k.rpartition("/")[2] in CONSOLE_SCORES}
             reporter.say(
-                f"epoch {progress['epoch']}/{epochs}: validation {task.monitor} "
-                f"{scores[task.monitor]:.5g}{', best so far' if best else ''}"
+                f"epoch {progress['epoch']}/{epochs}: validation "
+                + ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+                + (" (best so far)" if progress["best_step"] == step else "")
             )
             monitor = scores[task.monitor]
             worst = -math.inf if task.maximise else math.inf
@@ -209,7 +207,47 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     return scores
 
 
-def _figures_of(pending: tuple[int, Mapping[str, Any], Mapping[str, Any]], unread: set[int]) -> float:
+def _first_weights(
+    experiment: Experiment,
+    state: dict[str, Any],
+    frozen: dict[str, Any],
+    layout: parallel.Layout,
+) -> dict[str, Any]:
+    """Lays the weights a new run starts from over the random ones; says where they come from.
+
+    Raises:
+        CheckpointError: `start_from` is another network than the configured one.
+    """
+    config = experiment.config
+    trees = (state["params"], frozen, state["stats"])
+    if config["start_from"]:
+        stored = load(config["start_from"])
+        arrays = {
+            name: np.asarray(leaf)
+            for part in (stored.params, stored.frozen, stored.stats)
+            for name, leaf in part.items()
+        }
+        shapes = {name: leaf.shape for tree in trees for name, leaf in tree.items()}
+        if shapes != {name: leaf.shape for name, leaf in arrays.items()}:
+            raise CheckpointError(
+                f"start_from={config['start_from']}: the network there ({stored.path}) has other "
+                "arrays or sizes than this configuration asks for; use the task, backbone.*, "
+                "embedder.*, head.* and lora.* of its config.json"
+            )
+        source = {"source": f"checkpoint {stored.path}", "sha256": None}
+    else:
+        weights = experiment.family.read_pretrained(config, experiment.settings)
+        arrays = {name_of(path): value for path, value in weights.arrays.items()}
+        source = {"source": weights.source, "sha256": weights.sha256}
+    for tree in trees:
+        for name in tree.keys() & arrays.keys():
+            tree[name] = layout.replicate(arrays[name])
+    return source
+
+
+def _figures_of(
+    pending: tuple[int, Mapping[str, Any], Mapping[str, Any]], unread: set[int]
+) -> float:
     """Loss of a step that has been dispatched; collects the rows it could not use."""
     step, batch, figures = pending
     loss = float(figures["loss"])

@@ -31,7 +31,9 @@ class Triangle:
         return self.base + (self.maximum - self.base) * scale
 
 
-def make_optimizer(name: str, *, weight_decay: float, momentum: float) -> optax.GradientTransformation:
+def make_optimizer(
+    name: str, *, weight_decay: float, momentum: float
+) -> optax.GradientTransformation:
     """The direction of a step; the caller multiplies it by minus the learning rate.
 
     As in PyTorch, `adam` and `sgd` add weight decay to the gradient, `adamw` to the step.

@@ -58,7 +58,10 @@ class Reporter:
             self._bar.update(step - self._bar.n)
 
     def write(self, step: int, part: str, figures: Mapping[str, float]) -> None:
-        """Records the figures of a part of the data ("train", "val") at a step."""
+        """Records the figures of a part of the data ("train", "val") at a step.
+
+        Training figures also go to the console: beside the progress bar, or as a line without one.
+        """
         if not self._active:
             return
         # JSON has no NaN; a figure that does not exist is null.
@@ -68,8 +71,10 @@ class Reporter:
         self._events.add_event(
             Event(wall_time=time.time(), step=step, summary=Summary(value=values))
         )
-        if self._bar.disable or part != "train":
+        if part != "train":
+            return
+        if self._bar.disable:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            tqdm.write(f"step {step:>6}  {part:<5}  {shown}")
+            tqdm.write(f"step {step:>6}/{self._bar.total}  {shown}")
         else:
             self._bar.set_postfix({k: f"{v:.4g}" for k, v in figures.items()}, refresh=False)

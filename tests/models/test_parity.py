@@ -120,7 +120,10 @@ def by_formula(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def full_size_shapes(task: str) -> dict[str, tuple[int, ...]]:
     """Shapes of the published checkpoints; the window tasks differ in the last layer alone."""
     keys = golden_files.read_json("model/keys.json")
-    shapes = {k: tuple(v) for k, v in keys["picking" if task == "picking" else "magnitude"]["shapes"].items()}
+    shapes = {
+        k: tuple(v)
+        for k, v in keys["picking" if task == "picking" else "magnitude"]["shapes"].items()
+    }
     if task in ("polarity", "back_azimuth"):
         shapes |= {"out_head.lin.weight": (2, 96), "out_head.lin.bias": (2,)}
     return shapes

@@ -24,7 +24,9 @@ def from_settings(settings: Mapping[str, Any]) -> SeisMoLLMConfig:
     """Typed configuration from its plain form (`dataclasses.asdict` turned into JSON or back)."""
     fields = dict(settings)
     lora = dict(fields.pop("lora"))
-    embedder = {k: v if k == "scales" else tuple(v) for k, v in fields.pop("embedder").items()}
+    embedder: dict[str, Any] = {
+        k: v if k == "scales" else tuple(v) for k, v in fields.pop("embedder").items()
+    }
     return SeisMoLLMConfig(
         gpt2=GPT2Config(**fields.pop("gpt2")),
         lora=LoRAConfig(**{**lora, "targets": tuple(lora["targets"])}),

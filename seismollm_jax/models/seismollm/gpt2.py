@@ -1,4 +1,4 @@
-"""GPT-2 decoder blocks on embeddings, with adapters (Radford et al. 2019; Hugging Face's layout)."""
+"""GPT-2 decoder blocks on embeddings, with adapters (Radford et al. 2019)."""
 
 import dataclasses
 from typing import Any

@@ -61,7 +61,7 @@ def checkpoint_rules(config: SeisMoLLMConfig, output: Output) -> Iterator[Rule]:
         yield Rule(rule.path, f"{GPT2_PREFIX}{layer}.{last}", rule.layout)
     for block in range(config.layers):
         for name in adapted:
-            path = ("backbone", "blocks", block, *name.split("."))
+            path: Path = ("backbone", "blocks", block, *name.split("."))
             key = f"{GPT2_PREFIX}h.{block}.{name}"
             yield Rule((*path, "lora_a"), f"{key}.lora_A.default.weight", "transpose")
             yield Rule((*path, "lora_b"), f"{key}.lora_B.default.weight", "transpose")

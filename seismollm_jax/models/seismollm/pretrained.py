@@ -71,7 +71,7 @@ def read_config(source: str) -> GPT2Config:
     raise SourceError(f"{directory} has no config.json: it is not a GPT-2 directory")
 
 
-def _read_safetensors(path: Path, layers: range | None) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path, layers: range) -> dict[str, np.ndarray]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in _needed(file.keys(), layers)}
@@ -140,7 +140,7 @@ def sha256(arrays: Mapping[StatePath, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for path in sorted(arrays, key=str):
         digest.update(f"{path}{arrays[path].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[path], np.float32))
+        digest.update(np.ascontiguousarray(arrays[path], np.float32).tobytes())
     return digest.hexdigest()
 
 
@@ -157,7 +157,9 @@ def read_blocks(source: str, *, first: int, count: int) -> Pretrained:
     else:
         arrays = read_huggingface(directory, layers)
     values = read(gpt2_rules(layers), arrays, shapes(config, count), source=str(directory))
-    return Pretrained(values, f"GPT-2 layers {first} to {first + count - 1} of {source}", sha256(values))
+    return Pretrained(
+        values, f"GPT-2 layers {first} to {first + count - 1} of {source}", sha256(values)
+    )
 
 
 def convert(source: str, output: Path) -> dict[str, object]:
