@@ -212,7 +212,7 @@ def load(directory: str | Path) -> Stored:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            stored = checkpointer.metadata(path / "model").item_metadata
+            stored = ocp.StandardCheckpointHandler().metadata(path / "model")
             target = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
                 dict(stored),
