@@ -99,7 +99,8 @@ docs: $(DEV)
 	@$(PY) -m mkdocs build --strict --quiet
 
 lock: $(DEV)
-	@$(PY) -m pip freeze --exclude-editable > requirements-dev.lock
+	@{ echo "# Exact versions of the development environment (Python 3.11, Linux, CPU); written by make lock."; \
+		$(PY) -m pip freeze --exclude-editable; } > requirements-dev.lock
 
 clean:
 	rm -rf .venv site build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -96,8 +96,8 @@ class Predictor:
         Returns:
             Answers by name, one row a window. picking: p_sample and s_sample (windows, picks)
             int64, -10000000 where there is none, p_probability and s_probability. polarity:
-            polarity (windows, 2), probabilities of up and down. magnitude, distance_km, back_azimuth_deg:
-            (windows, 1).
+            polarity (windows, 2), probabilities of up and down. magnitude, distance_km,
+            back_azimuth_deg: (windows, 1).
 
         Raises:
             ValueError: another shape, or samples that are not finite.

@@ -15,12 +15,13 @@ from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
 from seismollm_jax.data import catalogue, pipeline
 from seismollm_jax.data.sources import BadTrace, WaveformSource
+from seismollm_jax.evaluation import figures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
-from seismollm_jax.experiment import Experiment
-from seismollm_jax.models.state import key as name_of
-from seismollm_jax.training.checkpoint import CheckpointError, Checkpoints, load, provenance
+from seismollm_jax.tasks.base import Task
+from seismollm_jax.training.checkpoint import Checkpoints, provenance
 from seismollm_jax.training.optim import Triangle, make_optimizer
 from seismollm_jax.training.report import Reporter
+from seismollm_jax.training.start import check_split, first_weights, summary
 from seismollm_jax.training.step import make_eval_step, make_init, make_train_step
 
 MAX_UNREADABLE = 0.2  # share of an epoch's samples; beyond it something is wrong with the files
@@ -94,17 +95,17 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     if restored:
         state, frozen, description = restored
         progress, pretrained = description["progress"], description["pretrained"]
-        _check_split(description, parts.hash)
+        check_split(description, parts.hash)
     else:
         progress = {"step": 0, "epoch": 0, "best": None, "best_step": None, "epochs_since_best": 0}
-        pretrained = _first_weights(experiment, state, frozen, layout)
+        pretrained = first_weights(experiment, state, frozen, layout)
 
     # -- first lines ---------------------------------------------------------------------------
     start, steps = progress["step"], epochs * epoch_steps
     reporter = Reporter(workdir, steps=steps, start=start, active=parallel.is_main())
     if parallel.is_main():
         (workdir / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    for line in _summary(experiment, state, frozen, pretrained, dataset, parts, layout):
+    for line in summary(experiment, state, frozen, pretrained, dataset, parts, layout):
         reporter.say(line)
     reporter.say(
         f"training: {epochs} epochs of {epoch_steps} steps of {settings['batch_size']} windows; "
@@ -202,47 +203,11 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
             stopped = progress["epochs_since_best"] > settings["patience"]
             if stopped:
                 reporter.say(f"stopped: no improvement in {progress['epochs_since_best']} epochs")
+        if scores and parallel.is_main():
+            _draw_course(workdir, task)
         reporter.say(f"best checkpoint: step {progress['best_step']} in {workdir / 'checkpoints'}")
     checkpoints.close()
     return scores
-
-
-def _first_weights(
-    experiment: Experiment,
-    state: dict[str, Any],
-    frozen: dict[str, Any],
-    layout: parallel.Layout,
-) -> dict[str, Any]:
-    """Lays the weights a new run starts from over the random ones; says where they come from.
-
-    Raises:
-        CheckpointError: `start_from` is another network than the configured one.
-    """
-    config = experiment.config
-    trees = (state["params"], frozen, state["stats"])
-    if config["start_from"]:
-        stored = load(config["start_from"])
-        arrays = {
-            name: np.asarray(leaf)
-            for part in (stored.params, stored.frozen, stored.stats)
-            for name, leaf in part.items()
-        }
-        shapes = {name: leaf.shape for tree in trees for name, leaf in tree.items()}
-        if shapes != {name: leaf.shape for name, leaf in arrays.items()}:
-            raise CheckpointError(
-                f"start_from={config['start_from']}: the network there ({stored.path}) has other "
-                "arrays or sizes than this configuration asks for; use the task, backbone.*, "
-                "embedder.*, head.* and lora.* of its config.json"
-            )
-        source = {"source": f"checkpoint {stored.path}", "sha256": None}
-    else:
-        weights = experiment.family.read_pretrained(config, experiment.settings)
-        arrays = {name_of(path): value for path, value in weights.arrays.items()}
-        source = {"source": weights.source, "sha256": weights.sha256}
-    for tree in trees:
-        for name in tree.keys() & arrays.keys():
-            tree[name] = layout.replicate(arrays[name])
-    return source
 
 
 def _figures_of(
@@ -292,7 +257,7 @@ def _report_unread(
 
 
 def _count(
-    progress: Mapping[str, Any], task: Any, outcome: Evaluation, step: int, epoch: int
+    progress: Mapping[str, Any], task: Task, outcome: Evaluation, step: int, epoch: int
 ) -> dict[str, Any]:
     """Progress after an epoch. A figure that is NaN is never an improvement."""
     value, best = outcome.scores()[task.monitor], progress["best"]
@@ -308,36 +273,11 @@ def _count(
     }
 
 
-def _check_split(description: Mapping[str, Any], split_hash: str) -> None:
-    if description["split_hash"] != split_hash:
-        raise ValueError(
-            f"the data are split otherwise (hash {split_hash}) than when this run began "
-            f"({description['split_hash']}): restore data.path and data.split.*, or use a fresh "
-            "--workdir"
-        )
-
-
-def _summary(
-    experiment: Experiment,
-    state: Mapping[str, Any],
-    frozen: Mapping[str, Any],
-    pretrained: Mapping[str, Any],
-    dataset: Any,
-    parts: catalogue.Parts,
-    layout: parallel.Layout,
-) -> list[str]:
-    """The first lines of a run."""
-    trainable = sum(leaf.size for leaf in state["params"].values())
-    total = trainable + sum(leaf.size for leaf in frozen.values())
-    rows = ", ".join(f"{name} {len(part)}" for name, part in parts.rows.items())
-    lines = [
-        f"task {experiment.task.name} ({experiment.task.short_name}), model "
-        f"{experiment.family.name}: {total:,} parameters, {trainable:,} learn",
-        f"weights: {pretrained['source']}",
-        f"devices: {layout.devices} x {jax.devices()[0].device_kind}, "
-        f"{jax.process_count()} process(es)",
-        f"data: {dataset.path}, {len(dataset.table)} traces; {rows} (split by "
-        f"{experiment.config['data']['split']['by']}, hash {parts.hash})",
-    ]
-    lines += [f"  left out: {count} with {reason}" for reason, count in parts.left_out.items()]
-    return lines + [f"  {line}" for line in str(dataset.report).splitlines()]
+def _draw_course(workdir: Path, task: Task) -> None:
+    """Draws the losses and the main scores of the run so far into `pictures/training.png`."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    names = {name for row in rows if row["part"] == "val" for name in row}
+    shown = sorted(name for name in names if name.rpartition("/")[2] in ("f1", "r2", "accuracy"))
+    (workdir / "pictures").mkdir(exist_ok=True)
+    path = workdir / "pictures" / "training.png"
+    figures.training_curve(rows, path, metrics=[f"val/{name}" for name in shown])

@@ -1,14 +1,18 @@
 """The network against activations and outputs recorded from the PyTorch original."""
 
+import functools
 import zlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from seismollm_jax import tasks
-from seismollm_jax.models.seismollm.heads import PerSampleHead
+from seismollm_jax.models.seismollm.embedder import Embedder
+from seismollm_jax.models.seismollm.gpt2 import GPT2
+from seismollm_jax.models.seismollm.heads import PerSampleHead, PooledHead
 from seismollm_jax.models.seismollm.model import (
     SeisMoLLM,
     SeisMoLLMConfig,
@@ -30,8 +34,31 @@ def channels_first(array) -> np.ndarray:
     return array.swapaxes(1, 2) if array.ndim == 3 else array
 
 
-@pytest.mark.parametrize("task", tiny.TASKS)
+# Compiled in stages, because the stages up to the head are the same program for all tasks.
+@nnx.jit
+def embed(embedder: Embedder, x: jax.Array) -> list[jax.Array]:
+    """Features after each block."""
+    stages = [x]
+    for block in embedder.blocks:
+        stages.append(block(stages[-1], train=False))
+    return stages[1:]
+
+
+@nnx.jit
+def think(backbone: GPT2, features: jax.Array) -> tuple[jax.Array, ...]:
+    """Tokens, hidden states and the sequence made of them, for tokens of eight features."""
+    tokens = to_tokens(features, 8)
+    hidden = backbone(tokens, rngs=None)
+    return tokens, hidden, from_tokens(hidden, 8)
+
+
+@nnx.jit(static_argnums=2)
+def answer(head: PerSampleHead | PooledHead, sequence: jax.Array, length: int) -> jax.Array:
+    return head(sequence, length, train=False)
+
+
 @pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("task", tiny.TASKS)
 def test_activations_and_output(task: str, length: int) -> None:
     golden, model = tiny.golden(task), tiny.model(task)
     recorded = {k.split("/")[-1] for k in golden if k.startswith(f"io/L{length}/")}
@@ -43,23 +70,20 @@ def test_activations_and_output(task: str, length: int) -> None:
         compared.add(name)
 
     x = golden[f"io/L{length}/x"].swapaxes(1, 2)  # (batch, samples, 3)
-    features = jnp.asarray(x)
-    for i, block in enumerate(model.embedder.blocks):
-        features = block(features, train=False)
+    blocks = embed(model.embedder, x)
+    for i, features in enumerate(blocks):
         if f"embed_block{i}" in recorded:
             check(f"embed_block{i}", channels_first(features), BACKBONE)
-    check("embed", channels_first(features), BACKBONE)
-    tokens = to_tokens(features, 8)
+    check("embed", channels_first(blocks[-1]), BACKBONE)
+    tokens, hidden, sequence = think(model.backbone, blocks[-1])
     check("tokens", tokens, BACKBONE)
-    hidden = model.backbone(tokens, rngs=None)
     check("llm", hidden, BACKBONE)
-    sequence = from_tokens(hidden, 8)
     if "unpatched" in recorded:
         check("unpatched", channels_first(sequence), BACKBONE)
         stages = per_sample_stages if isinstance(model.head, PerSampleHead) else pooled_stages
-        for name, value in stages(model.head, sequence, length).items():
+        for name, value in stages(model.head, sequence).items():
             check(name, channels_first(value), HEAD)
-    output = np.asarray(model(x))
+    output = np.asarray(model.output.activate(answer(model.head, sequence, length)))
     if task == "back_azimuth":
         check("out0", output[:, 0:1], BACKBONE)
         check("out1", output[:, 1:2], BACKBONE)
@@ -68,17 +92,32 @@ def test_activations_and_output(task: str, length: int) -> None:
     assert compared == recorded - {"x"}
 
 
-def per_sample_stages(head, x, length: int) -> dict[str, jnp.ndarray]:
-    sizes = {1024: (214, 361, 608, 1024)}[length]
+@pytest.mark.parametrize("task", tiny.TASKS)
+def test_whole_network_in_one_call(task: str) -> None:
+    golden, model = tiny.golden(task), tiny.model(task)
+    output = np.asarray(nnx.jit(lambda m, x: m(x))(model, golden["io/L997/x"].swapaxes(1, 2)))
+    if task == "back_azimuth":
+        expected = np.concatenate([golden["io/L997/out0"], golden["io/L997/out1"]])
+        output = output.T
+    else:
+        expected, output = golden["io/L997/out"], channels_first(output)
+    tolerance = HEAD if task == "picking" else BACKBONE
+    assert relative_difference(thin(output, 500), expected.reshape(-1)) < tolerance
+
+
+@nnx.jit
+def per_sample_stages(head: PerSampleHead, x: jax.Array) -> dict[str, jax.Array]:
+    """For windows of 1024 samples, with the sizes written out."""
     stages = {}
-    for i, (layer, size) in enumerate(zip(head.up_layers, sizes, strict=True)):
+    for i, (layer, size) in enumerate(zip(head.up_layers, (214, 361, 608, 1024), strict=True)):
         x = stages[f"head_up{i}"] = layer(x, size, train=False)
     padded = jnp.pad(x, ((0, 0), (3, 3), (0, 0)))
     stages["head_out_conv"] = head.out_conv(padded)
     return stages
 
 
-def pooled_stages(head, x, length: int) -> dict[str, jnp.ndarray]:
+@nnx.jit
+def pooled_stages(head: PooledHead, x: jax.Array) -> dict[str, jax.Array]:
     first = head.convs[0](x)
     second = head.convs[1](first)
     pooled = second.mean(1)
@@ -90,6 +129,7 @@ def pooled_stages(head, x, length: int) -> dict[str, jnp.ndarray]:
     }
 
 
+@functools.cache
 def by_formula(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Weights that both frameworks can make without a file (the recipe beside the recordings)."""
     draw = np.random.RandomState(zlib.crc32(f"{seed}:{name}".encode()))
@@ -133,21 +173,18 @@ def full_size_shapes(task: str) -> dict[str, tuple[int, ...]]:
 def test_full_size_by_formula(task: str) -> None:
     recipe = golden_files.read_json("model/recipe.json")
     golden = golden_files.load("model/full.npz")
-    seed, config, output = recipe["seed"], SeisMoLLMConfig(), tasks.get(task).output
+    seed, config = recipe["seed"], SeisMoLLMConfig()
     arrays = {k: by_formula(seed, k, s) for k, s in full_size_shapes(task).items()}
     for name, first in recipe["probe"].items():
         if name in arrays:
             np.testing.assert_allclose(arrays[name].reshape(-1)[:4], first, rtol=1e-6)
-    skeleton = split(
-        nnx.eval_shape(lambda: SeisMoLLM(config, output, rngs=nnx.Rngs(0))), bool
-    ).graphdef
-    model = merge(skeleton, tiny.fill(config, task, arrays))
-    run = nnx.jit(lambda m, x: m(x))
+    model = merge(tiny.shapes(config, task).graphdef, tiny.fill(config, task, arrays))
     for length in recipe["lengths"]:
         draw = np.random.RandomState(zlib.crc32(f"{seed}:full:{length}".encode()))
         x = draw.standard_normal((1, 3, length)).astype(np.float32)
         np.testing.assert_array_equal(thin(x[:, :, :16], 48), golden[f"L{length}/x_head"].ravel())
-        found = np.asarray(run(model, x.swapaxes(1, 2)))
+        sequence = think(model.backbone, embed(model.embedder, x.swapaxes(1, 2))[-1])[-1]
+        found = np.asarray(model.output.activate(answer(model.head, sequence, length)))
         short = tasks.get(task).short_name
         if task == "back_azimuth":
             expected = [golden[f"L{length}/{short}_out{i}"].ravel() for i in (0, 1)]

@@ -15,7 +15,7 @@ from seismollm_jax.models.seismollm.names import (
     checkpoint_rules,
     is_checkpoint_extra,
 )
-from seismollm_jax.models.state import key, merge, split
+from seismollm_jax.models.state import Split, key, merge, split
 from seismollm_jax.models.weights import read
 from tests import golden_files
 
@@ -49,22 +49,30 @@ def state_dict(task: str) -> dict[str, np.ndarray]:
     return arrays
 
 
+@functools.cache
+def shapes(config: SeisMoLLMConfig, task: str) -> Split:
+    """The network's parts as shapes."""
+    output = tasks.get(task).output
+    return split(nnx.eval_shape(lambda: SeisMoLLM(config, output, rngs=nnx.Rngs(0))), bool)
+
+
 def fill(config: SeisMoLLMConfig, task: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """PyTorch arrays -> flat parameters and statistics; every one of them used."""
-    output = tasks.get(task).output
-    parts = split(nnx.eval_shape(lambda: SeisMoLLM(config, output, rngs=nnx.Rngs(0))), bool)
+    parts = shapes(config, task)
     flat = {**parts.params, **parts.frozen, **parts.stats}
-    rules = list(checkpoint_rules(config, output))
+    rules = list(checkpoint_rules(config, tasks.get(task).output))
     assert {key(rule.path) for rule in rules} == set(flat)
-    shapes = {rule.path: flat[key(rule.path)].shape for rule in rules}
-    values = read(rules, arrays, shapes, source=task, ignore=is_checkpoint_extra)
+    wanted = {rule.path: flat[key(rule.path)].shape for rule in rules}
+    values = read(rules, arrays, wanted, source=task, ignore=is_checkpoint_extra)
     return {key(path): jnp.asarray(value) for path, value in values.items()}
+
+
+@functools.cache
+def arrays(task: str) -> dict[str, Any]:
+    """The recorded weights of the tiny network of a task, flat; not to be changed."""
+    return fill(CONFIG, task, state_dict(task))
 
 
 def model(task: str) -> Any:
     """The tiny network of a task with its recorded weights."""
-    output = tasks.get(task).output
-    graphdef = split(
-        nnx.eval_shape(lambda: SeisMoLLM(CONFIG, output, rngs=nnx.Rngs(0))), bool
-    ).graphdef
-    return merge(graphdef, fill(CONFIG, task, state_dict(task)))
+    return merge(shapes(CONFIG, task).graphdef, arrays(task))

@@ -3,8 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -65,10 +67,23 @@ def read_config(source: str) -> GPT2Config:
         if (directory / name).is_file():
             try:
                 fields = json.loads((directory / name).read_text())
-                return GPT2Config.from_json(fields["config"] if name == DESCRIPTION else fields)
+                if name == DESCRIPTION:
+                    return GPT2Config(**fields["config"])
+                return GPT2Config.from_json(_with_defaults(fields))
             except (ValueError, KeyError, TypeError) as error:
                 raise SourceError(f"{directory / name}: {error}") from error
     raise SourceError(f"{directory} has no config.json: it is not a GPT-2 directory")
+
+
+def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:
+    """Completes a `config.json`: what it leaves out has the value transformers gives it."""
+    # Otherwise transformers notes on import that PyTorch is missing, which is not needed here.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import GPT2Config as HuggingFaceConfig
+
+    if fields.get("model_type", "gpt2") != "gpt2":
+        return fields  # refused by the caller, which says why
+    return HuggingFaceConfig.from_dict(fields).to_dict()
 
 
 def _read_safetensors(path: Path, layers: range) -> dict[str, np.ndarray]:
