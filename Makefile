@@ -96,7 +96,7 @@ types: $(DEV)
 	@$(PY) -m mypy
 
 docs: $(DEV)
-	@$(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 lock: $(DEV)
 	@{ echo "# Exact versions of the development environment (Python 3.11, Linux, CPU); written by make lock."; \

@@ -82,9 +82,10 @@ class Predictor:
             in km.
 
         Raises:
-            ValueError: another shape, or samples that are not finite.
+            ValueError: another shape, a length that the network cannot take, or samples that are
+                not finite.
         """
-        output = self._forward(_channels_last(x))
+        output = self._forward(self._checked(x))
         return output.swapaxes(1, 2) if output.ndim == 3 else output
 
     def predict(self, x: np.ndarray) -> Arrays:
@@ -102,7 +103,7 @@ class Predictor:
         Raises:
             ValueError: another shape, or samples that are not finite.
         """
-        windows = _channels_last(x)
+        windows = self._checked(x)
         mode = self.experiment.sample_options.normalisation
         normalised = np.stack([normalise(window, mode) for window in windows])
         return self.experiment.task.decode(self._forward(normalised), self.experiment.context)
@@ -176,6 +177,14 @@ class Predictor:
                 **columns(answers),
             }
         )
+
+    def _checked(self, x: np.ndarray) -> np.ndarray:
+        windows = _channels_last(x)
+        experiment = self.experiment
+        experiment.family.check_window(
+            experiment.settings, experiment.task.output, windows.shape[1]
+        )
+        return windows
 
     def _normalise(self, data: np.ndarray) -> np.ndarray:
         return normalise(data, self.experiment.sample_options.normalisation)

@@ -29,8 +29,9 @@ def loss(output: jax.Array, targets: Mapping[str, jax.Array]) -> jax.Array:
 def decode(output: np.ndarray, context: Context) -> Arrays:
     """Degrees in [0, 360), (batch, 1), from cosine and sine, which need not be of unit length."""
     del context
-    angle = np.degrees(np.arctan2(output[:, 1:2], output[:, 0:1]))
-    return {"back_azimuth_deg": np.mod(angle, 360)}
+    angle = np.mod(np.degrees(np.arctan2(output[:, 1:2], output[:, 0:1])), 360)
+    # The remainder of a tiny negative angle rounds to 360 itself.
+    return {"back_azimuth_deg": np.where(angle >= 360, np.zeros_like(angle), angle)}
 
 
 def metrics(context: Context) -> dict[str, Metric]:

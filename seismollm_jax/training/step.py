@@ -48,8 +48,7 @@ def make_train_step(
 
     The batch is split over the mesh, everything else replicated; batch statistics are those of the
     whole batch. The state is donated. Rows with `valid` 0 have no part in the loss. Dropout draws
-    from the key folded with the step number, so there is no random state to keep; a key of None
-    at trace time is not possible, rates of 0 switch dropout off.
+    from the key folded with the step number, so there is no random state to keep.
     """
     graphdef = experiment.abstract().graphdef
     replicated, batched = layout.replicated, layout.batched

@@ -1,0 +1,68 @@
+"""Learning-rate cycle and optimisers against PyTorch's definitions."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seismollm_jax.training.optim import Triangle, make_optimizer
+from tests import golden_files
+
+GOLDEN = golden_files.load("schedule.npz")
+
+
+@pytest.mark.parametrize("name", sorted({key.split("/")[0] for key in GOLDEN}))
+def test_schedule_golden(name: str) -> None:
+    base, maximum, up, down = GOLDEN[f"{name}/cycle"].tolist()
+    rate = Triangle(base, maximum, int(up), int(down))
+    found = [rate(int(step)) for step in GOLDEN[f"{name}/step"]]
+    np.testing.assert_allclose(found, GOLDEN[f"{name}/rate"], rtol=0, atol=1e-12)
+
+
+def test_corners_of_the_cycle() -> None:
+    rate = Triangle(1e-4, 5e-4, up=4, down=8)
+    assert rate(0) == pytest.approx(1e-4, abs=1e-15)
+    assert rate(2) == pytest.approx(3e-4, abs=1e-15)
+    assert rate(4) == pytest.approx(5e-4, abs=1e-15)
+    assert rate(8) == pytest.approx(3e-4, abs=1e-15)
+    assert rate(12 * 10**6 + 4) == pytest.approx(5e-4, abs=1e-12)
+
+
+@pytest.mark.parametrize(("up", "down"), [(0, 5), (5, 0), (-1, 5)])
+def test_cycle_without_length(up: int, down: int) -> None:
+    with pytest.raises(ValueError, match=r"optim\.up_steps and optim\.down_steps"):
+        Triangle(1e-4, 1e-3, up, down)
+
+
+def by_hand(name: str, gradients: np.ndarray, *, decay: float, momentum: float) -> np.ndarray:
+    """Parameter after PyTorch's updates, in float64, from 1.0 with a rate of 0.1."""
+    p, m, v, rate = 1.0, 0.0, 0.0, 0.1
+    for t, g in enumerate(gradients, start=1):
+        if name == "adamw":
+            p -= rate * decay * p
+        else:
+            g = g + decay * p
+        if name == "sgd":
+            m = momentum * m + g
+            p -= rate * m
+        else:
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            p -= rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return p
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_updates_are_pytorchs(name: str, decay: float) -> None:
+    gradients = np.random.default_rng(0).standard_normal(12)
+    optimizer = make_optimizer(name, weight_decay=decay, momentum=0.9)
+    p = jnp.float32(1.0)
+    state = optimizer.init(p)
+    for g in gradients:
+        direction, state = optimizer.update(jnp.float32(g), state, p)
+        p = p - 0.1 * direction
+    assert float(p) == pytest.approx(by_hand(name, gradients, decay=decay, momentum=0.9), rel=1e-5)
+
+
+def test_unknown_optimizer() -> None:
+    with pytest.raises(ValueError, match=r"optim\.name='lion' is not one of adam, adamw, sgd"):
+        make_optimizer("lion", weight_decay=0, momentum=0)
