@@ -7,4 +7,11 @@ from configs import base
 
 def get_config(protocol: str = "stead") -> ConfigDict:
     """The experiment for a protocol of `configs/base.py`."""
-    return base.get_config("back_azimuth", protocol)
+    config = base.get_config("back_azimuth", protocol)
+    if protocol == "builtin":
+        # A short window around P, whose particle motion points to the source.
+        config.data.window = 1024
+        config.data.p_position_ratio = 0.4
+        config.train.epochs = config.train.patience = 20
+        config.optim.down_steps = 3500
+    return config

@@ -10,4 +10,11 @@ from configs import base
 
 def get_config(protocol: str = "stead") -> ConfigDict:
     """The experiment for a protocol of `configs/base.py`."""
-    return base.get_config("polarity", protocol)
+    config = base.get_config("polarity", protocol)
+    if protocol == "builtin":
+        # The first motion is learnt from a few thousand traces only if it stays in one place.
+        config.data.window = 1024
+        config.data.p_position_ratio = 0.4
+        config.train.epochs = config.train.patience = 20
+        config.optim.down_steps = 2400
+    return config

@@ -13,7 +13,7 @@ from seismollm_jax.parallel import DATA, Layout
 
 TASKS = tuple(tasks.TASKS)
 TINY = {
-    "data.window": 512,
+    "data.window": 640,
     "data.builtin.traces": 64,
     "data.threads": 1,
     "backbone.layers": 1,

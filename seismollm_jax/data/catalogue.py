@@ -88,8 +88,9 @@ def split_for(
 ) -> Parts:
     """Splits the catalogue as `data.split` says, then keeps the rows that a task can use.
 
-    Splitting comes first, as in the PyTorch original, so that a row is on the same side for every
-    task. Noise traces take part in the split only where they are used.
+    Splitting comes first, as in the PyTorch original, so that the labels a task needs have no
+    influence on the side a row is on. Noise traces take part only where they are used; a split by
+    row therefore differs between tasks with and without them, one by event or station does not.
 
     Raises:
         ValueError: no earthquake row has the labels that the task needs, a part loses all its rows,

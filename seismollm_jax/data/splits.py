@@ -88,7 +88,9 @@ def _nearest(ends: np.ndarray, wanted: float) -> int:
     return int(ends[np.argmin(np.abs(ends - wanted))])
 
 
-def split_hash(splits: Mapping[str, Sequence[int] | np.ndarray], names: Sequence[str]) -> str:
+def split_hash(
+    splits: Mapping[str, Sequence[int] | np.ndarray], names: Sequence[str] | np.ndarray
+) -> str:
     """Short fingerprint of a split: 16 hexadecimal digits of a SHA-256.
 
     It tells which trace is in which part, whatever their order, so that results can be compared.

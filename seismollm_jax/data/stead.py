@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -151,9 +152,16 @@ def _read_csv(csv: Path, counts: dict[str, int]) -> pd.DataFrame:
         used_numbers = [column for column in NUMBERS if column in header]
         codes = ("network_code", "receiver_code", "receiver_type", "trace_name")
         missing = {c: list(MISSING_CODE if c in codes else MISSING) for c in header}
-        options = {"index_col": False, "na_values": missing, "keep_default_na": False}
+        options: dict[str, Any] = {
+            "index_col": False,
+            "na_values": missing,
+            "keep_default_na": False,
+        }
         try:
-            types = {**dict.fromkeys(used_texts, str), **dict.fromkeys(used_numbers, np.float32)}
+            types: dict[str, Any] = {
+                **dict.fromkeys(used_texts, str),
+                **dict.fromkeys(used_numbers, np.float32),
+            }
             raw = pd.read_csv(csv, usecols=list(types), dtype=types, **options)
         except pd.errors.ParserError:
             raise
@@ -264,7 +272,7 @@ def _tidy(raw: pd.DataFrame, n_samples: int, counts: dict[str, int]) -> pd.DataF
     out["magnitude"] = out["magnitude"].clip(low, high)
     negative = out["distance_km"] < 0
     _blank(out, "distance_km", negative, "source_distance_km negative, taken as missing", counts)
-    out["back_azimuth_deg"] %= np.float32(360)
+    out["back_azimuth_deg"] = out["back_azimuth_deg"].mod(360)
     # The remainder of a tiny negative angle rounds to 360 itself.
     out.loc[out["back_azimuth_deg"] >= 360, "back_azimuth_deg"] = 0
 

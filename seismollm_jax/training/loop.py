@@ -24,7 +24,7 @@ from seismollm_jax.training.report import Reporter
 from seismollm_jax.training.start import check_split, first_weights, summary
 from seismollm_jax.training.step import make_eval_step, make_init, make_train_step
 
-MAX_UNREADABLE = 0.2  # share of an epoch's samples; beyond it something is wrong with the files
+MAX_UNREADABLE = 0.2  # share of a part's records; beyond it something is wrong with the files
 CONSOLE_SCORES = ("loss", "f1", "accuracy", "mae", "r2")  # of a validation; files have them all
 
 
@@ -161,15 +161,13 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                 continue
 
             # -- end of an epoch: validate, count, save ------------------------------------------
-            _report_unread(sources["train"], unread, names, size, reporter)
+            _report_unread(sources["train"], unread, names, reporter)
             unread.clear()
             with pipeline.Stream(val_batches, **loading) as val_stream:
                 arrays = (state["params"], frozen, state["stats"])
                 outcome = evaluate(experiment, functools.partial(eval_step, *arrays), val_stream)
             scores = outcome.scores()
-            _report_unread(
-                sources["val"], set(outcome.unusable), names, len(parts.rows["val"]), reporter
-            )
+            _report_unread(sources["val"], set(outcome.unusable), names, reporter)
             progress = _count(progress, task, outcome, step, step // epoch_steps)
             reporter.write(step, "val", {"epoch_loss": float(np.mean(losses)), **scores})
             losses = []
@@ -205,7 +203,11 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                 reporter.say(f"stopped: no improvement in {progress['epochs_since_best']} epochs")
         if scores and parallel.is_main():
             _draw_course(workdir, task)
-        reporter.say(f"best checkpoint: step {progress['best_step']} in {workdir / 'checkpoints'}")
+        reporter.say(
+            f"best checkpoint: step {progress['best_step']} in {workdir / 'checkpoints'}"
+            if progress["best_step"] is not None
+            else "no epoch had a finite validation figure, so no checkpoint is the best"
+        )
     checkpoints.close()
     return scores
 
@@ -232,7 +234,6 @@ def _report_unread(
     source: WaveformSource,
     rows: set[int],
     names: np.ndarray,
-    samples: int,
     reporter: Reporter,
 ) -> None:
     """Says how many records of a pass were not used, and for some of them why.
@@ -252,7 +253,7 @@ def _report_unread(
             reasons.append(str(error))
     text = f"{len(rows)} records were left out of this pass: " + "; ".join(reasons)
     reporter.say(text + (" ..." if len(rows) > 5 else ""))
-    if len(rows) > MAX_UNREADABLE * samples:
+    if len(rows) > MAX_UNREADABLE * len(source):
         raise TrainingError(f"too many records cannot be used. {text}")
 
 

@@ -28,7 +28,11 @@ class Reporter:
         if not active:
             return
         directory.mkdir(parents=True, exist_ok=True)
-        self._lines = (directory / "metrics.jsonl").open("a", buffering=1)
+        lines = directory / "metrics.jsonl"
+        if lines.exists():  # steps after the checkpoint will come again
+            kept = [x for x in lines.read_text().splitlines(True) if _step(x) <= start]
+            lines.write_text("".join(kept))
+        self._lines = lines.open("a", buffering=1)
         self._events = EventFileWriter(str(directory / "tensorboard"))
         # Off a terminal the bar would fill the log with copies of itself; `say` prints there.
         self._bar = tqdm(total=steps, initial=start, unit="step", disable=None, smoothing=0.05)
@@ -78,3 +82,11 @@ class Reporter:
             tqdm.write(f"step {step:>6}/{self._bar.total}  {shown}")
         else:
             self._bar.set_postfix({k: f"{v:.4g}" for k, v in figures.items()}, refresh=False)
+
+
+def _step(line: str) -> float:
+    """Step of a line of metrics.jsonl; infinite for one that a kill cut off."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf

@@ -31,6 +31,9 @@ TARGETS = {
     "distance": "distance_km",
 }
 GRADIENT = {"picking": 1e-4}
+# Optax's float32 bias correction makes the first steps 6e-6 longer, which the loss of distance
+# (to 170 km) feels most: 1.7e-4, where exact corrections give 2e-5 and the other tasks 1e-6.
+LOSS = {"distance": 3e-4}
 STATISTICS = ("mean", "var")
 
 
@@ -127,12 +130,11 @@ def worst(task: str, group: str, found: dict[str, np.ndarray]) -> tuple[float, s
 
 @pytest.mark.parametrize("task", tiny.TASKS)
 def test_first_output_in_training_mode(task: str) -> None:
-    golden, model = tiny.golden(task), tiny.model(task)
+    golden = tiny.golden(task)
     forward = jax.jit(
         lambda arrays, x: merge(tiny.shapes(tiny.CONFIG, task).graphdef, arrays)(x, train=True)
     )
     output = np.asarray(forward(tiny.arrays(task), batch(task, 0)["waveform"]))
-    del model
     outputs = [output]
     if task == "back_azimuth":
         outputs = [output[:, 0:1], output[:, 1:2]]
@@ -169,6 +171,7 @@ def test_twenty_steps(task: str) -> None:
     np.testing.assert_allclose(
         [rate(k) for k in range(STEPS)], golden["train/steps/lr"], rtol=0, atol=1e-12
     )
-    np.testing.assert_allclose(run.losses, golden["train/steps/loss"], rtol=2e-4)
+    difference = relative_difference(np.array(run.losses), golden["train/steps/loss"])
+    assert difference < LOSS.get(task, 5e-5)
     difference, name = worst(task, "after", run.params)
     assert difference < 5e-4, name

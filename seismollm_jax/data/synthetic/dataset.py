@@ -45,7 +45,7 @@ def write(
     noise_share: float = 0.1,
     max_stations: int = 8,
     overwrite: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Summary:
     """Write a synthetic dataset into the directory `output`.
 
@@ -163,7 +163,7 @@ def _traces(request: dict) -> Iterator[Trace]:
 
 
 def _write_files(
-    directory: Path, request: dict, progress: Callable[[int], None] | None
+    directory: Path, request: dict, progress: Callable[[int], object] | None
 ) -> dict[str, int]:
     names: set[str] = set()
     events: set[int] = set()

@@ -1,0 +1,305 @@
+"""Whole training runs: what they leave, how they continue, when they stop."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from seismollm_jax.training import loop
+from seismollm_jax.training.checkpoint import CheckpointError, find, load, read_description
+from seismollm_jax.training.optim import Triangle
+from tests import setups
+
+EPOCHS = 4
+# 46 of the 64 traces are earthquakes of the training part: 92 windows with augmentation, 6 steps.
+EPOCH_STEPS = 6
+CHANGES = {"augment.enabled": True, "train.epochs": EPOCHS, "optim.up_steps": 5}
+
+
+def config(folder: Path, **changes: Any) -> dict[str, Any]:
+    return setups.config("magnitude", folder, {**CHANGES, **changes})
+
+
+def latest(workdir: Path) -> Path:
+    steps = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
+    return workdir / "checkpoints" / str(max(steps))
+
+
+def lines(workdir: Path, part: str) -> dict[int, dict[str, float]]:
+    """Lines of metrics.jsonl by step, the last one of a step, without timings."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    timings = ("samples_per_s", "input_wait")
+    return {
+        row["step"]: {k: v for k, v in row.items() if k not in timings}
+        for row in rows
+        if row["part"] == part
+    }
+
+
+def assert_same_network(first: Path, second: Path) -> None:
+    one, two = load(first), load(second)
+    for part in ("params", "frozen", "stats"):
+        found, expected = getattr(one, part), getattr(two, part)
+        assert found.keys() == expected.keys()
+        for name in found:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def straight(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four epochs in one go; not to be changed."""
+    workdir = tmp_path_factory.mktemp("straight")
+    loop.run(config(data_folder), workdir)
+    return workdir
+
+
+def test_what_a_run_leaves(straight: Path, data_folder: Path) -> None:
+    wanted = ["checkpoints", "config.json", "metrics.jsonl", "pictures", "tensorboard"]
+    assert sorted(path.name for path in straight.iterdir()) == wanted
+    assert (straight / "pictures/training.png").stat().st_size > 1000
+    assert json.loads((straight / "config.json").read_text())["data"]["path"] == str(data_folder)
+    train, val = lines(straight, "train"), lines(straight, "val")
+    ends = [EPOCH_STEPS * epoch for epoch in range(1, EPOCHS + 1)]
+    assert list(val) == ends
+    assert list(train) == list(range(2, EPOCH_STEPS * EPOCHS + 1, 2))
+    settings = config(data_folder)["optim"]
+    rate = Triangle(settings["base_lr"], settings["max_lr"], 5, settings["down_steps"])
+    for step, line in train.items():
+        assert line["lr"] == rate(step - 1)
+        assert math.isfinite(line["loss"])
+    assert {"loss", "epoch_loss", "magnitude/mae", "magnitude/r2"} <= set(val[EPOCH_STEPS])
+
+
+def test_best_and_latest_checkpoint_say_what_they_are(straight: Path, data_folder: Path) -> None:
+    losses = {step: line["loss"] for step, line in lines(straight, "val").items()}
+    best = min(losses, key=lambda step: losses[step])
+    assert find(straight).name == str(best)
+    kept = {int(path.name) for path in (straight / "checkpoints").iterdir()}
+    assert kept == {best, EPOCHS * EPOCH_STEPS}
+    description = read_description(latest(straight))
+    progress = description["progress"]
+    assert (progress["step"], progress["epoch"]) == (EPOCHS * EPOCH_STEPS, EPOCHS)
+    assert (progress["best"], progress["best_step"]) == (losses[best], best)
+    assert description["task"] == "magnitude"
+    assert description["config"]["data"]["path"] == str(data_folder)
+    assert description["contract"] == {
+        "sampling_rate_hz": 100.0,
+        "component_order": "ZNE",
+        "normalisation": "std",
+        "window": 640,
+        "output": {"per_sample": False, "channels": 1, "activation": "sigmoid", "scale": 8.0},
+        "labels": ["magnitude"],
+    }
+    assert description["validation"]["loss"] == losses[EPOCHS * EPOCH_STEPS]
+    assert "random" in description["pretrained"]["source"]
+
+
+def test_stopping_and_continuing_changes_nothing(
+    straight: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop.run(config(data_folder, **{"train.epochs": 1}), tmp_path)
+    assert "from the beginning" in capsys.readouterr().out
+    loop.run(config(data_folder), tmp_path)
+    assert f"continuing at step {EPOCH_STEPS}" in capsys.readouterr().out
+    assert lines(tmp_path, "train") == lines(straight, "train")
+    assert lines(tmp_path, "val") == lines(straight, "val")
+    assert_same_network(latest(tmp_path), latest(straight))
+    assert_same_network(find(tmp_path), find(straight))
+    # A third time there is nothing left to do.
+    files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert loop.run(config(data_folder), tmp_path) == {}
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == files
+
+
+def test_other_seeds_and_orders_give_other_runs(
+    straight: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    """What the tests of sameness would miss if nothing depended on anything."""
+    loop.run(config(data_folder, **{"train.epochs": 1, "seed": 1}), tmp_path / "seed")
+    loop.run(config(data_folder, **{"train.epochs": 1, "train.shuffle": False}), tmp_path / "order")
+    runs = [lines(path, "train")[2]["loss"] for path in (straight, *tmp_path.iterdir())]
+    assert len(set(runs)) == 3
+
+
+def test_killed_and_started_again(straight: Path, data_folder: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(config(data_folder)))
+    workdir = tmp_path / "run"
+    program = (
+        "import json, sys, pathlib; from seismollm_jax.training import loop; "
+        "loop.run(json.load(open(sys.argv[1])), pathlib.Path(sys.argv[2]))"
+    )
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(settings), str(workdir)],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest"},
+            stdout=log,
+            stderr=log,
+        )
+        deadline = time.monotonic() + 240
+        try:
+            while not (workdir / "checkpoints" / str(EPOCH_STEPS)).is_dir():
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.005)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL
+    loop.run(json.loads(settings.read_text()), workdir)
+    assert lines(workdir, "val") == lines(straight, "val")
+    assert_same_network(latest(workdir), latest(straight))
+
+
+def test_number_of_steps_instead_of_epochs(data_folder: Path, tmp_path: Path) -> None:
+    loop.run(config(data_folder, **{"train.steps": EPOCH_STEPS + 1}), tmp_path)
+    assert latest(tmp_path).name == str(2 * EPOCH_STEPS)
+
+
+def test_another_split_is_refused(straight: Path, data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(straight, tmp_path / "run")
+    changed = config(data_folder, **{"data.split.seed": 1, "train.epochs": 9})
+    with pytest.raises(ValueError, match=r"split otherwise .*restore data\.path and data\.split"):
+        loop.run(changed, tmp_path / "run")
+
+
+def test_another_network_is_refused(straight: Path, data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(straight, tmp_path / "run")
+    changed = config(data_folder, **{"embedder.channels": (2, 2, 4), "train.epochs": 9})
+    with pytest.raises(CheckpointError, match="does not fit this configuration"):
+        loop.run(changed, tmp_path / "run")
+
+
+def test_batch_that_does_not_divide(data_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"batch_size=12 does not divide over 8 devices"):
+        loop.run(config(data_folder, **{"train.batch_size": 12}), tmp_path)
+
+
+@dataclasses.dataclass
+class Scripted:
+    """An outcome of a validation that says what it is told."""
+
+    loss: float
+    unusable: tuple[int, ...] = ()
+
+    def scores(self) -> dict[str, float]:
+        return {"loss": self.loss}
+
+
+def script(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
+    left = iter(losses)
+    monkeypatch.setattr(loop, "evaluate", lambda *arguments, **options: Scripted(next(left)))
+
+
+def test_stops_when_nothing_improves(
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With a patience of 1, two epochs without improvement are one too many; NaN is none."""
+    script(monkeypatch, [2.0, 1.0, math.nan, 1.5, 0.1, 0.1])
+    settings = config(data_folder, **{"train.patience": 1, "train.epochs": 6})
+    loop.run(settings, tmp_path)
+    assert "stopped: no improvement in 2 epochs" in capsys.readouterr().out
+    assert list(lines(tmp_path, "val")) == [EPOCH_STEPS * epoch for epoch in (1, 2, 3, 4)]
+    assert lines(tmp_path, "val")[3 * EPOCH_STEPS]["loss"] is None
+    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == [2 * EPOCH_STEPS, 4 * EPOCH_STEPS]
+    assert find(tmp_path).name == str(2 * EPOCH_STEPS)
+    progress = read_description(latest(tmp_path))["progress"]
+    assert progress["epochs_since_best"] == 2
+    loop.run(settings, tmp_path)  # stays stopped
+    assert latest(tmp_path).name == str(4 * EPOCH_STEPS)
+
+
+def test_patience_begins_anew_after_an_improvement(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, [1.0, 2.0, 0.5, 2.0])
+    loop.run(config(data_folder, **{"train.patience": 1}), tmp_path)
+    assert latest(tmp_path).name == str(EPOCHS * EPOCH_STEPS)
+    assert find(tmp_path).name == str(3 * EPOCH_STEPS)
+
+
+def test_loss_that_is_not_finite_ends_the_run(data_folder: Path, tmp_path: Path) -> None:
+    rates = {"optim.base_lr": 1e38, "optim.max_lr": 1e38}
+    message = r"the loss of step \d+ is nan; dataset rows of that batch: \[.*optim\.max_lr"
+    with pytest.raises(loop.TrainingError, match=message):
+        loop.run(config(data_folder, **rates), tmp_path)
+
+
+def spoil(folder: Path, count: int) -> list[str]:
+    """Removes the waveforms of the first earthquakes."""
+    table = pd.read_csv(folder / "merge.csv", low_memory=False)
+    names = table.loc[table["trace_category"] != "noise", "trace_name"].iloc[:count].tolist()
+    with h5py.File(folder / "merge.hdf5", "a") as file:
+        for name in names:
+            file["data"][name][...] = np.nan
+    return names
+
+
+def stead(folder: Path, **changes: Any) -> Mapping[str, Any]:
+    """The files are read as they are; the built-in format would say that they changed."""
+    return config(folder, **{"data.format": "stead", "train.epochs": 1, **changes})
+
+
+def test_bad_traces_are_left_out_and_named(
+    data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(data_folder, tmp_path / "data")
+    names = spoil(folder, 3)
+    split = {"data.split.by": "row", "data.split.shuffle": False}
+    loop.run(stead(folder, **split), tmp_path / "run")
+    console = capsys.readouterr().out
+    assert "3 records were left out of this pass" in console
+    for name in names:
+        assert f"trace {name!r} has 6000 samples that are not finite" in console
+    assert latest(tmp_path / "run").is_dir()
+
+
+def test_too_many_bad_traces_end_the_run(data_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(data_folder, tmp_path / "data")
+    spoil(folder, 12)
+    split = {"data.split.by": "row", "data.split.shuffle": False}
+    message = r"too many records cannot be used\. 12 records were left out"
+    with pytest.raises(loop.TrainingError, match=message):
+        loop.run(stead(folder, **split), tmp_path / "run")
+
+
+def test_fine_tuning_starts_from_a_checkpoint(
+    straight: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    standing = {"optim.base_lr": 0.0, "optim.max_lr": 0.0, "train.epochs": 1}
+    loop.run(config(data_folder, start_from=str(straight), **standing), tmp_path)
+    source, tuned = load(straight), load(tmp_path)
+    for name, value in source.params.items():
+        np.testing.assert_array_equal(tuned.params[name], value)
+    assert tuned.description["pretrained"]["source"] == f"checkpoint {source.path}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embedder.channels": (2, 2, 4)}, r"has other arrays or sizes"),
+        ({"data.normalisation": "max"}, r"trained with normalisation 'std'; .* 'max'"),
+    ],
+)
+def test_fine_tuning_of_something_else(
+    straight: Path, data_folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        loop.run(config(data_folder, start_from=str(straight), **changes), tmp_path)

@@ -1,0 +1,230 @@
+"""The training step: what learns, what counts, and on how many devices."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from seismollm_jax import experiment as experiments
+from seismollm_jax.experiment import Experiment
+from seismollm_jax.parallel import Layout
+from seismollm_jax.training.optim import make_optimizer
+from seismollm_jax.training.step import make_eval_step, make_init, make_train_step, weighted_mean
+from tests import setups
+
+ROWS, WINDOW, RATE = 16, 640, np.float32(1e-2)
+LORA = {
+    "backbone.tuning": "lora",
+    "lora.rank": 2,
+    "lora.targets": ("attn.c_attn", "mlp.c_fc"),
+    "lora.dropout": 0.1,
+}
+ADAM = make_optimizer("adam", weight_decay=0.0, momentum=0.0)
+
+
+@functools.cache
+def experiment(task: str, tuning: str = "lora", dropout: float = 0.0) -> Experiment:
+    changes: dict[str, Any] = {**LORA, "backbone.tuning": tuning, "lora.dropout": dropout}
+    return experiments.make(setups.config(task, changes=changes))
+
+
+@functools.cache
+def step_of(task: str, devices: int, dropout: float = 0.0):
+    return make_train_step(experiment(task, dropout=dropout), ADAM, setups.layout(devices))
+
+
+@functools.cache
+def start(task: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A first state and frozen parameters on the host."""
+    init = make_init(experiment(task), ADAM, setups.layout(1))
+    return jax.device_get(init(jax.random.key(0)))
+
+
+def fresh(task: str, layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Device copies, which a step may consume."""
+    return layout.replicate(start(task))
+
+
+def batch(task: str, valid: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    target = {
+        "magnitude": {"magnitude": draw.uniform(0, 8, (ROWS, 1))},
+        "picking": {"labels": draw.uniform(0, 1, (ROWS, WINDOW, 3))},
+    }[task]
+    arrays = {"waveform": draw.normal(0, 1, (ROWS, WINDOW, 3)), **target}
+    arrays["valid"] = np.ones(ROWS) if valid is None else valid
+    return {name: value.astype(np.float32) for name, value in arrays.items()}
+
+
+def advance(task: str, devices: int, arrays: dict[str, np.ndarray], dropout: float = 0.0):
+    """One step on so many devices -> state and figures on the host."""
+    layout = setups.layout(devices)
+    state, frozen = fresh(task, layout)
+    step = step_of(task, devices, dropout)
+    return jax.device_get(
+        step(state, frozen, layout.to_global(arrays), jax.random.key(3), RATE)
+    )
+
+
+def names(prefix: str, leaves: list[str]) -> set[str]:
+    return {f"{prefix}/{leaf}" for leaf in leaves}
+
+
+def expected_paths(task: str) -> tuple[set[str], set[str]]:
+    """(learn, frozen) of the tiny network, written out."""
+    learn, frozen = set(), set()
+    for b in range(4):
+        block = f"embedder/blocks/{b}"
+        learn |= names(f"{block}/branches/0", ["in_proj/kernel", "conv/kernel"])
+        learn |= names(f"{block}/branches/0/norm", ["scale", "bias"])
+        learn |= names(block, ["out_proj/kernel", "norm/scale", "norm/bias"])
+    learn |= names("backbone", ["wpe", "ln_f/scale", "ln_f/bias"])
+    block = "backbone/blocks/0"
+    learn |= names(block, ["ln_1/scale", "ln_1/bias", "ln_2/scale", "ln_2/bias"])
+    for layer in ("attn/c_attn", "mlp/c_fc"):
+        learn |= names(f"{block}/{layer}", ["lora_a", "lora_b"])
+    for layer in ("attn/c_attn", "attn/c_proj", "mlp/c_fc", "mlp/c_proj"):
+        frozen |= names(f"{block}/{layer}/base", ["kernel", "bias"])
+    if task == "picking":
+        for i in range(4):
+            learn |= names(f"head/up_layers/{i}", ["conv/kernel", "conv/bias"])
+            learn |= names(f"head/up_layers/{i}/norm", ["scale", "bias"])
+        learn |= names("head/out_conv", ["kernel", "bias"])
+    else:
+        for layer in ("convs/0", "convs/1", "linear"):
+            learn |= names(f"head/{layer}", ["kernel", "bias"])
+    return learn, frozen
+
+
+@pytest.mark.parametrize("task", ["picking", "magnitude"])
+def test_exactly_these_learn(task: str) -> None:
+    parts = experiment(task).abstract()
+    learn, frozen = expected_paths(task)
+    assert set(parts.params) == learn
+    assert set(parts.frozen) == frozen
+    assert all(name.endswith(("/mean", "/var")) for name in parts.stats)
+    assert len(parts.stats) == 2 * (12 if task == "picking" else 8)
+
+
+@pytest.mark.parametrize(("tuning", "frozen"), [("full", 0), ("frozen", 15)])
+def test_other_tunings(tuning: str, frozen: int) -> None:
+    parts = experiment("magnitude", tuning).abstract()
+    assert not [name for name in (*parts.params, *parts.frozen) if "lora" in name]
+    assert len([name for name in parts.frozen if name.startswith("backbone/")]) == frozen
+    assert len(parts.frozen) == frozen
+
+
+def test_what_learns_moves_and_the_frozen_stays() -> None:
+    layout = setups.layout(8)
+    state, frozen = fresh("magnitude", layout)
+    before, still = jax.device_get((state["params"], frozen))
+    step = step_of("magnitude", 8)
+    for seed in range(3):
+        arrays = layout.to_global(batch("magnitude", seed=seed))
+        state, _ = step(state, frozen, arrays, jax.random.key(3), RATE)
+    after, frozen = jax.device_get((state["params"], frozen))
+    assert frozen.keys() == still.keys()
+    assert all(np.array_equal(frozen[name], still[name]) for name in still)
+    unmoved = {name for name in before if np.array_equal(before[name], after[name])}
+    assert unmoved == set()
+    assert int(state["step"]) == 3
+    assert state["step"].sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize("task", ["magnitude", "picking"])
+def test_one_device_and_eight_agree(task: str) -> None:
+    valid = np.ones(ROWS)
+    valid[[1, 6, 7]] = 0
+    arrays = batch(task, valid)
+    one, one_figures = advance(task, 1, arrays)
+    eight, eight_figures = advance(task, 8, arrays)
+    assert float(one_figures["loss"]) == pytest.approx(float(eight_figures["loss"]), rel=1e-6)
+    assert float(one_figures["unused"]) == float(eight_figures["unused"]) == 3
+    for name in one["stats"]:
+        np.testing.assert_allclose(
+            one["stats"][name], eight["stats"][name], rtol=2e-6, atol=2e-7, err_msg=name
+        )
+    # Shards would have statistics of their own if they were not global: this would show it.
+    half, _ = advance(task, 1, {k: np.concatenate([v[:8], v[:8]]) for k, v in arrays.items()})
+    assert any(
+        not np.allclose(one["stats"][name], half["stats"][name], rtol=1e-4)
+        for name in one["stats"]
+    )
+
+
+def test_the_step_compiles_once() -> None:
+    layout = setups.layout(8)
+    state, frozen = fresh("magnitude", layout)
+    step = make_train_step(experiment("magnitude"), ADAM, layout)
+    key = jax.device_put(jax.random.key(3), layout.replicated)
+    for seed in range(3):
+        arrays = layout.to_global(batch("magnitude", seed=seed))
+        rate = layout.replicate(np.float32(1e-3 * seed))
+        state, _ = step(state, frozen, arrays, key, rate)
+        assert step._cache_size() == 1
+
+
+def test_rows_that_are_not_valid_do_not_count() -> None:
+    valid = np.ones(ROWS)
+    valid[[0, 5]] = 0
+    arrays = batch("magnitude", valid)
+    first, first_figures = advance("magnitude", 8, arrays)
+    # Only the targets change: the waveforms are part of the batch statistics.
+    arrays["magnitude"] = arrays["magnitude"].copy()
+    arrays["magnitude"][[0, 5]] = 1e6
+    second, second_figures = advance("magnitude", 8, arrays)
+    assert float(first_figures["loss"]) == float(second_figures["loss"])
+    for name in first["params"]:
+        np.testing.assert_array_equal(first["params"][name], second["params"][name])
+    arrays["valid"] = np.ones(ROWS, np.float32)
+    _, third_figures = advance("magnitude", 8, arrays)
+    assert float(third_figures["loss"]) > 1e4
+
+
+def test_loss_is_the_mean_of_the_rows_that_count() -> None:
+    values, weights = np.float32([1, np.nan, 3, np.inf]), np.float32([1, 0, 1, 0])
+    assert float(weighted_mean(values, weights)) == 2
+    assert float(weighted_mean(values, np.zeros(4, np.float32))) == 0
+
+
+def test_a_batch_without_any_valid_row_changes_no_parameter() -> None:
+    state, figures = advance("magnitude", 8, batch("magnitude", np.zeros(ROWS)))
+    params = start("magnitude")[0]["params"]
+    assert float(figures["loss"]) == 0
+    assert float(figures["unused"]) == ROWS
+    for name, value in params.items():
+        np.testing.assert_array_equal(state["params"][name], value)
+
+
+def test_dropout_follows_key_and_step() -> None:
+    layout, arrays = setups.layout(8), batch("magnitude")
+    step = step_of("magnitude", 8, 0.5)
+
+    def loss(key: int, number: int) -> float:
+        state, frozen = fresh("magnitude", layout)
+        # A new adapter is zero, and dropout on its input would not show.
+        state["params"] = {k: v + 0.1 for k, v in state["params"].items()}
+        state["step"] = layout.replicate(np.int32(number))
+        batch_on = layout.to_global(arrays)
+        return float(step(state, frozen, batch_on, jax.random.key(key), RATE)[1]["loss"])
+
+    assert loss(0, 0) == loss(0, 0)
+    assert loss(0, 0) != loss(0, 1)
+    assert loss(0, 0) != loss(1, 0)
+
+
+def test_evaluation_step_uses_running_statistics_row_by_row() -> None:
+    layout = setups.layout(8)
+    state, frozen = fresh("magnitude", layout)
+    step = make_eval_step(experiment("magnitude"), layout)
+    arrays = batch("magnitude")
+    output, losses = step(state["params"], frozen, state["stats"], layout.to_global(arrays))
+    assert output.shape == (ROWS, 1)
+    assert losses.shape == (ROWS,)
+    other = batch("magnitude", seed=1)
+    other = {name: np.concatenate([arrays[name][:4], other[name][4:]]) for name in arrays}
+    changed, _ = step(state["params"], frozen, state["stats"], layout.to_global(other))
+    np.testing.assert_array_equal(np.asarray(output)[:4], np.asarray(changed)[:4])
+    assert not np.array_equal(np.asarray(output)[4:], np.asarray(changed)[4:])
