@@ -88,7 +88,7 @@ def rules_of(module: str) -> tuple[str, set[str]]:
 def test_the_reader_of_imports_sees_them() -> None:
     assert "tasks" in own(MODULES["experiment"])
     assert "data.augment" in own(MODULES["experiment"])
-    assert "inference.predictor" in own(MODULES[""]) | {"inference.predictor"}
+    assert own(MODULES[""]) == {"inference.predictor"}  # inside a function
     assert len(MODULES) > 50
 
 
@@ -135,8 +135,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 for name in sys.argv[1:]:
     importlib.import_module(name)
-if "seismollm_jax.data.pipeline" == sys.argv[-1]:
-    print(sorted({"jax", "obspy", "transformers"} & set(sys.modules)))
+print(sorted({"obspy", "transformers", "matplotlib"} & set(sys.modules)))
 """
 
 
@@ -153,6 +152,6 @@ def test_everything_is_importable_without_torch() -> None:
     probe(*(name for name in names if not name.endswith("__main__")))
 
 
-def test_loader_workers_load_neither_jax_nor_obspy() -> None:
-    """They import the package, and there are many of them."""
-    assert probe(f"{PACKAGE}.data.sources", f"{PACKAGE}.data.pipeline").strip() == "[]"
+def test_loader_workers_start_light() -> None:
+    """They import the package and the tasks, and there are many of them."""
+    assert probe(f"{PACKAGE}.data.pipeline", f"{PACKAGE}.experiment").strip() == "[]"

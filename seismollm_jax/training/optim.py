@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -31,6 +33,29 @@ class Triangle:
         return self.base + (self.maximum - self.base) * scale
 
 
+def scale_by_adam(
+    b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam (Kingma and Ba 2015) with bias corrections that are exact in float32.
+
+    `optax.scale_by_adam` forms 1 - b2**t in float32, which is off by 1e-5 in the first steps; over
+    20 steps that moved losses 2e-4 away from PyTorch's. The state is Optax's own.
+    """
+
+    def update(gradients, state: optax.ScaleByAdamState, params=None):
+        del params
+        count = optax.safe_increment(state.count)
+        first, second = (-jnp.expm1(count * math.log(decay)) for decay in (b1, b2))
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.nu, gradients)
+        direction = jax.tree.map(
+            lambda m, v: (m / first) / (jnp.sqrt(v / second) + epsilon), mu, nu
+        )
+        return direction, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
+
+    return optax.GradientTransformation(optax.scale_by_adam().init, update)
+
+
 def make_optimizer(
     name: str, *, weight_decay: float, momentum: float
 ) -> optax.GradientTransformation:
@@ -43,9 +68,9 @@ def make_optimizer(
     """
     decay = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
     if name == "adam":
-        return optax.chain(*decay, optax.scale_by_adam())
+        return optax.chain(*decay, scale_by_adam())
     if name == "adamw":
-        return optax.chain(optax.scale_by_adam(), *decay)
+        return optax.chain(scale_by_adam(), *decay)
     if name == "sgd":
         return optax.chain(*decay, optax.trace(momentum))
     raise ValueError(f"optim.name={name!r} is not one of adam, adamw, sgd")
