@@ -23,7 +23,7 @@ class Evaluation:
         metrics: the accumulators, full.
         records: records that count.
         unusable: dataset rows whose trace could not be read or whose label is missing.
-        table: predictions in dataset order, if asked for.
+        table: predictions in dataset order, if asked for and any record counts.
         targets, answers: arrays behind the table, (records, ...), if asked for.
     """
 
@@ -74,7 +74,7 @@ def evaluate(
         answers = task.decode(np.asarray(output), context)
         for name, metric in metrics.items():
             metric.update(answers[name], host[name], counts)
-        if names is not None:
+        if names is not None and counts.any():
             targets = {name: host[name][counts] for name in metrics}
             answers = {name: value[counts] for name, value in answers.items()}
             rows, starts = host["row"][counts], host["window_start"][counts]

@@ -12,7 +12,7 @@ import numpy as np
 from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
 from seismollm_jax.data import catalogue, pipeline
-from seismollm_jax.data.sources import WaveformSource
+from seismollm_jax.data.sources import BadTrace, WaveformSource
 from seismollm_jax.evaluation import pictures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.training import checkpoint
@@ -100,6 +100,11 @@ def run(
             stream,
             names=names,
         )
+    if not outcome.records:
+        raise ValueError(
+            f"none of the {len(rows)} records in the {part} split of {dataset.path} can be used; "
+            f"the first: {_why(source)}"
+        )
     scores = outcome.scores()
     if parallel.is_main():
         _write(outcome, scores, output, part, str(dataset.path), stored, names)
@@ -115,6 +120,14 @@ def _format_at(data: dict[str, Any]) -> str:
     return "stead" if data["format"] == "builtin" else data["format"]
 
 
+def _why(source: WaveformSource) -> str:
+    try:
+        source[0]
+    except BadTrace as error:
+        return str(error)
+    return f"trace {source.trace_name(0)!r} has no label for this task"
+
+
 def _write(
     outcome: Evaluation,
     scores: dict[str, float],
@@ -125,8 +138,7 @@ def _write(
     names: np.ndarray,
 ) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    if outcome.table is None:
-        raise ValueError("no record of this split could be read; see the data directory")
+    assert outcome.table is not None  # asked for, and there are records
     outcome.table.to_csv(output / "predictions.csv", index=False)
     summary = {
         "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},

@@ -134,7 +134,12 @@ def test_tokens_and_back() -> None:
 
 @pytest.mark.parametrize(
     ("features", "samples", "sizes"),
-    [(1024, 8192, [1721, 2895, 4870, 8192]), (744, 6000, [1253, 2112, 3560, 6000])],
+    [
+        (1024, 8192, [1721, 2895, 4870, 8192]),
+        (744, 6000, [1253, 2112, 3560, 6000]),
+        (368, 3000, [621, 1050, 1775, 3000]),
+        (120, 997, [203, 345, 587, 997]),
+    ],
 )
 def test_upsampling_sizes(features: int, samples: int, sizes: list[int]) -> None:
     assert upsampling_sizes(features, samples, 4) == sizes

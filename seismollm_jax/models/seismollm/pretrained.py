@@ -53,10 +53,12 @@ def locate(source: str) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(source, allow_patterns=wanted))
     except (OSError, HFValidationError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        reason = type(error).__name__
+        if text := str(error).strip():
+            reason += f": {text.splitlines()[0]}"
         raise SourceError(
             f"GPT-2 source {source!r} is no local directory, and the hub did not deliver it "
-            f"({type(error).__name__}: {first_line}); {remedy}"
+            f"({reason}); {remedy}"
         ) from error
 
 
@@ -114,7 +116,12 @@ def read_huggingface(directory: Path, layers: range) -> dict[str, np.ndarray]:
     if (directory / SAFETENSORS).exists():
         arrays = _read_safetensors(directory / SAFETENSORS, layers)
     elif (directory / INDEX).exists():
-        weight_map = json.loads((directory / INDEX).read_text())["weight_map"]
+        try:
+            weight_map = dict(json.loads((directory / INDEX).read_text())["weight_map"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SourceError(
+                f"{directory / INDEX} is truncated or damaged ({error}); fetch it again"
+            ) from error
         arrays = {}
         for shard in sorted({weight_map[key] for key in _needed(weight_map, layers)}):
             arrays |= _read_safetensors(directory / shard, layers)

@@ -1,0 +1,33 @@
+"""PyTorch's own files, where torch is installed and where it is not."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seismollm_jax.conversion.torch_files import read_state_dict
+
+
+def test_without_torch_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    with pytest.raises(ImportError, match=r"a\.bin is a PyTorch file.*seismollm_jax\[torch\]"):
+        read_state_dict(tmp_path / "a.bin")
+
+
+def test_arrays_as_they_were_saved(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    values = {"a.weight": torch.arange(6.0).reshape(2, 3), "half": torch.ones(3).half()}
+    torch.save(values, tmp_path / "a.bin")
+    found = read_state_dict(tmp_path / "a.bin")
+    np.testing.assert_array_equal(found["a.weight"], np.arange(6.0).reshape(2, 3))
+    assert found["half"].dtype == np.float32
+
+
+def test_damaged_file(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "a.bin").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"a\.bin is not a readable PyTorch state dict"):
+        read_state_dict(tmp_path / "a.bin")
