@@ -34,6 +34,7 @@ def main(argv: list[str]) -> None:
     predictor = sj.load(CHECKPOINT.value, batch_size=BATCH_SIZE.value)
     task = predictor.experiment.task
     print(f"{predictor.path}: {task.name}, {predictor.sampling_rate_hz:g} Hz")
+    _check(predictor)
     report = streams.Report()
     stream = streams.read(INPUT.value, report)
     segments, report = streams.segments(stream, predictor.sampling_rate_hz, report=report)
@@ -44,10 +45,26 @@ def main(argv: list[str]) -> None:
         print(f"{count} picks in {output}")
     else:
         tables = [predictor.windows(segment, overlap=OVERLAP.value) for segment in segments]
-        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        if not tables:
+            raise ValueError(f"nothing in the input can be analysed.\n{report}")
+        table = pd.concat(tables, ignore_index=True)
         table.to_csv(output, index=False)
         print(f"{len(table)} windows in {output}")
     print(report)
+
+
+def _check(predictor: sj.Predictor) -> None:
+    """Refuses flags that would do nothing and warns of windows unlike the training's."""
+    task, contract = predictor.experiment.task, predictor.description["contract"]
+    for flag in (PLOT, P_THRESHOLD, S_THRESHOLD):
+        if flag.value is not None and not task.output.per_sample:
+            raise ValueError(f"--{flag.name} is for picking; this network is for {task.name}")
+    position = contract["p_position_ratio"]
+    if position is not None:
+        print(
+            f"note: this network was trained on windows with P at {100 * position:.0f} % of their "
+            f"{predictor.window} samples; its answers for windows placed otherwise mean little"
+        )
 
 
 def _pick(predictor: sj.Predictor, segments: list[streams.Segment]):

@@ -4,8 +4,6 @@ A task file starts from `get_config(task, protocol)` and changes what is its own
 the colon of `--config=configs/picking.py:builtin` is the protocol: which dataset, and how.
 """
 
-import math
-
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -75,7 +73,8 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.data.normalisation = "std"  # per component: std, max, none
     config.data.noise_rows = True  # use noise traces where the task can (the paper had none)
     config.data.magnitude_type = ""  # keep events of this type alone, such as "ml"
-    config.data.min_snr_db = -math.inf  # traces below it on all components count as noise
+    # Traces with a signal-to-noise ratio below it on all components count as noise; empty: none.
+    config.data.min_snr_db = placeholder(float)
     # Put P at this share of the window; empty draws the window instead.
     config.data.p_position_ratio = placeholder(float)
     config.data.coda_ratio = 2.0  # an event ends so many S-P times after S
@@ -133,11 +132,13 @@ def get_config(task: str, protocol: str) -> ConfigDict:
 
 
 def stead(config: ConfigDict) -> None:
-    """Training on STEAD as published: the values above."""
+    """Training on STEAD as published: the values above, without noise traces."""
+    config.data.noise_rows = False
 
 
 def stead_fewshot(config: ConfigDict) -> None:
     """A tenth of STEAD to train on, 5 % to validate, the other 85 % to test."""
+    stead(config)
     config.data.split.train, config.data.split.val = 0.1, 0.05
     config.train.batch_size = 512
     config.optim.up_steps, config.optim.down_steps = 600, 800

@@ -4,8 +4,9 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-from absl import app, logging
+from absl import app, flags, logging
 
 TRACEBACK = "SEISMOLLM_TRACEBACK"  # environment variable; set, errors keep their traceback
 
@@ -22,11 +23,24 @@ def run(main: Callable[[list[str]], None]) -> None:
         try:
             main(argv)
         except (ValueError, OSError, ImportError, RuntimeError) as error:
-            if os.environ.get(TRACEBACK):
-                raise
-            sys.exit(
-                f"{Path(sys.argv[0]).name}: {type(error).__name__}: {error}\n"
-                f"({TRACEBACK}=1 shows where)"
-            )
+            _fail(f"{type(error).__name__}: {error}")
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags; a bad configuration file or override ends with a message."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(f"{error}\nSee --help")
+    except (AttributeError, KeyError) as error:
+        _fail(f"the configuration has no field {error}; docs/configuration.md lists them all")
+    except (TypeError, ValueError, OSError, ImportError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    if os.environ.get(TRACEBACK):
+        raise  # the error being handled
+    sys.exit(f"{Path(sys.argv[0]).name}: {message}\n({TRACEBACK}=1 shows where)")

@@ -1,6 +1,7 @@
 """An experiment configuration turned into the typed objects that everything else takes."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,23 +92,31 @@ class Experiment:
             "component_order": COMPONENTS,
             "normalisation": self.sample_options.normalisation,
             "window": self.context.window,
+            "p_position_ratio": self.sample_options.p_position_ratio,
             "output": dataclasses.asdict(self.task.output),
             "labels": list(self.task.labels),
         }
 
 
-def make(config: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Experiment:
+def make(
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+    known: Mapping[str, Any] | None = None,
+) -> Experiment:
     """Builds the experiment of a configuration (`ConfigDict.to_dict()`).
 
-    `settings` are those of a checkpoint; without them the family works them out, for which it may
-    read the configuration file of pretrained weights.
+    Args:
+        config: the configuration.
+        settings: those of a checkpoint, to be used as they are. Without them the family works
+            them out, for which it may read the configuration file of pretrained weights.
+        known: settings of a checkpoint that spare it that file.
 
     Raises:
         ValueError: a value that does not fit; the message names the field and what it may be.
     """
     task = tasks.get(config["task"])
     family = models.get(config["model"])
-    settings = family.resolve(config) if settings is None else settings
+    settings = family.resolve(config, known) if settings is None else settings
     data = config["data"]
     family.check_window(settings, task.output, data["window"])
     context = task.context(
@@ -115,5 +124,7 @@ def make(config: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -
         sampling_rate_hz=data["sampling_rate_hz"],
         options=config["options"],
     )
-    sample_options = SampleOptions(**{name: data[name] for name in SAMPLE_FIELDS})
-    return Experiment(config, task, family, settings, context, sample_options)
+    fields = {name: data[name] for name in SAMPLE_FIELDS}
+    if fields["min_snr_db"] is None:
+        fields["min_snr_db"] = -math.inf
+    return Experiment(config, task, family, settings, context, SampleOptions(**fields))

@@ -33,15 +33,15 @@ class Layout:
         """Number of devices in the mesh."""
         return self.mesh.size
 
-    def local_batch(self, batch_size: int) -> int:
-        """This process's share of a global batch.
+    def local_batch(self, batch_size: int, name: str = "batch_size") -> int:
+        """This process's share of a global batch; `name` is the field to blame in an error.
 
         Raises:
-            ValueError: the batch does not divide evenly over the devices.
+            ValueError: the batch is empty, or does not divide evenly over the devices.
         """
-        if batch_size % self.devices:
+        if batch_size < 1 or batch_size % self.devices:
             raise ValueError(
-                f"batch_size={batch_size} does not divide over {self.devices} devices; "
+                f"{name}={batch_size} does not divide over {self.devices} devices; "
                 f"choose a multiple of {self.devices}"
             )
         return batch_size // jax.process_count()

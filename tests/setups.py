@@ -6,10 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType
 
+from seismollm_jax import experiment as experiments
 from seismollm_jax import tasks
+from seismollm_jax.experiment import Experiment
 from seismollm_jax.parallel import DATA, Layout
+from seismollm_jax.training.checkpoint import Checkpoints
+from seismollm_jax.training.optim import make_optimizer
+
+Arrays = dict[str, np.ndarray]
 
 TASKS = tuple(tasks.TASKS)
 TINY = {
@@ -47,3 +54,57 @@ def layout(devices: int) -> Layout:
         (devices,), (DATA,), devices=jax.devices()[:devices], axis_types=(AxisType.Auto,)
     )
     return Layout(mesh)
+
+
+def random_arrays(experiment: Experiment, seed: int = 0) -> tuple[Arrays, Arrays, Arrays]:
+    """Parameters that learn, frozen ones and statistics of a network that answers all sorts.
+
+    Made with NumPy, because compiling the real initialisation takes seconds.
+    """
+    draw = np.random.default_rng(seed)
+
+    def value(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        noise = draw.standard_normal(shape)
+        if name.endswith("scale"):
+            noise = 1 + 0.1 * noise
+        elif name.endswith("var"):
+            noise = draw.uniform(0.2, 0.5, shape)
+        elif name.endswith("kernel"):
+            noise /= np.sqrt(np.prod(shape[:-1]))
+        else:
+            noise *= 0.1
+        return noise.astype(np.float32)
+
+    parts = experiment.abstract()
+    params, frozen, stats = (
+        {name: value(name, leaf.shape) for name, leaf in part.items()}
+        for part in (parts.params, parts.frozen, parts.stats)
+    )
+    return params, frozen, stats
+
+
+def save_random(
+    workdir: Path, config: Mapping[str, Any], description: Mapping[str, Any] | None = None
+) -> None:
+    """A checkpoint of such a network, described as the training loop does."""
+    experiment = experiments.make(config)
+    mesh = layout(8)
+    params, frozen, stats = mesh.replicate(random_arrays(experiment))
+    optimizer = make_optimizer("adam", weight_decay=0.0, momentum=0.0)
+    state = {
+        "step": mesh.replicate(np.int32(1)),
+        "params": params,
+        "stats": stats,
+        "opt": mesh.replicate(optimizer.init(params)),
+    }
+    description = {
+        "task": config["task"],
+        "config": config,
+        "settings": experiment.settings,
+        "contract": experiment.contract(),
+        "progress": {"step": 1, "best_step": 1},
+        **(description or {}),
+    }
+    checkpoints = Checkpoints(workdir, maximise=False)
+    checkpoints.save(1, state, frozen, description, 0.5)
+    checkpoints.close()

@@ -25,12 +25,18 @@ def _open_builtin(settings: Mapping[str, Any]) -> Dataset:
     """The built-in dataset at `path`, written first if it is not there."""
     wanted = settings["builtin"]
     with tqdm(total=wanted["traces"], desc="built-in dataset", unit="trace", disable=None) as bar:
-        synthetic.write(
-            settings["path"],
-            traces=wanted["traces"],
-            seed=wanted["seed"],
-            progress=lambda done: bar.update(done - bar.n),
-        )
+        try:
+            synthetic.write(
+                settings["path"],
+                traces=wanted["traces"],
+                seed=wanted["seed"],
+                progress=lambda done: bar.update(done - bar.n),
+            )
+        except FileExistsError as error:
+            raise FileExistsError(
+                f"{settings['path']} holds other data than this run asks for ({error}); remove "
+                "that folder, or choose another data.path"
+            ) from error
     return dataclasses.replace(_open_stead(settings), name="builtin")
 
 
@@ -103,7 +109,8 @@ def split_for(
     if noise[usable].all():
         raise ValueError(
             f"no row of {dataset.path} can be used: the task needs {', '.join(needs)}; "
-            f"left out: {reasons}"
+            f"left out: {reasons}. Add the missing columns (docs/data.md names those that are "
+            "read), or use the built-in dataset, --config=configs/TASK.py:builtin"
         )
     how = settings["split"]
     parts = splits.split(

@@ -36,8 +36,9 @@ class SampleMaker:
     """Position in a source -> one element of a batch. Picklable; runs in loader workers.
 
     An element has `waveform` (window, 3) float32, the task's targets, `row` (the record's number
-    in the dataset), `window_start`, and `valid`: 0 where the trace could not be read or a label
-    is missing, with zeros in place of the data; such an element must not count.
+    in the dataset), `window_start`, `readable`: 0 where the trace could not be read, with zeros in
+    its place, and `valid`: 0 where that is so or a label is missing; such an element must not
+    count.
 
     Attributes:
         source: records.
@@ -60,9 +61,10 @@ class SampleMaker:
         row = int(self.rows[position])
         words = (FIXED, row) if stream == FIXED else (stream, self.seed, epoch, row)
         try:
-            record, valid = self.source[position], True
+            record, readable = self.source[position], True
         except BadTrace:
-            record, valid = _empty_record(self.options.window), False
+            record, readable = _empty_record(self.options.window), False
+        valid = readable
         augmentation = self.augmentation if stream == AUGMENTED else None
         sample = make_sample(record, np.random.default_rng(words), self.options, augmentation)
         targets = self.encode(sample)
@@ -74,6 +76,7 @@ class SampleMaker:
             **targets,
             "row": np.array(row, np.int32),
             "window_start": np.array(sample.window_start, np.int32),
+            "readable": np.array(readable, np.float32),
             "valid": np.array(valid, np.float32),
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,17 @@ class WaveformSource:
             reason = error.args[0] if isinstance(error, KeyError) and error.args else error
             raise BadTrace(str(path), name, str(reason)) from error
 
+    def why_unreadable(self, rows: Sequence[int]) -> dict[str, str]:
+        """Reads rows of the catalogue again; trace name -> what is wrong, for those that fail."""
+        positions = {int(row): position for position, row in enumerate(self.rows)}
+        reasons = {}
+        for row in rows:
+            try:
+                self.waveform(positions[row])
+            except BadTrace as error:
+                reasons[error.trace_name] = str(error)
+        return reasons
+
     def _read(self, path: Path, name: str) -> np.ndarray:
         """Read one trace; the file stays open, the one unused for longest is closed."""
         key = str(path)
@@ -150,4 +162,6 @@ class WaveformSource:
         trace = self._open[key].get(f"{self._inner_path}/{name}")
         if not isinstance(trace, h5py.Dataset):
             raise KeyError(f"is not in the group {self._inner_path!r}")
+        if not trace.shape or len(trace.shape) != 2:  # a scalar or an empty one is no array at all
+            raise ValueError(f"has the shape {trace.shape}; (samples, 3) is wanted")
         return trace[()]

@@ -97,11 +97,11 @@ def read(
         reason = f"rows of another magnitude type than {magnitude_type}, left out"
         raw = _left_out(raw, kinds != magnitude_type.lower(), reason, counts)
     directory = tables[0].parent
-    n_samples = _probe(directory, raw)
+    _probe(directory, raw)
     return Dataset(
         name=name,
         path=directory,
-        table=_tidy(raw, n_samples, counts),
+        table=_tidy(raw, counts),
         sampling_rate_hz=SAMPLING_RATE_HZ,
         component_order=COMPONENT_ORDER,
         report=Report({"rows": len(raw), **counts}),
@@ -131,7 +131,7 @@ def _find_tables(path: Path, table: str | None) -> list[Path]:
         )
     if len(candidates) > 1:
         raise ValueError(
-            f"{path} has several tables: {', '.join(candidates)}; choose one with table=..."
+            f"{path} has several tables: {', '.join(candidates)}; choose one with data.table"
         )
     return next(iter(candidates.values()))
 
@@ -174,11 +174,10 @@ def _read_csv(csv: Path, counts: dict[str, int]) -> pd.DataFrame:
                 raw[column] = number.astype(np.float32)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{csv} is not a readable CSV table: {error}") from error
-    for column in [*TEXTS, *NUMBERS]:
-        if column not in header:
-            counts[f"rows without the column {column}"] = len(raw) + counts.get(
-                f"rows without the column {column}", 0
-            )
+    lacking = [column for column in [*TEXTS, *NUMBERS] if column not in header]
+    if lacking:
+        text = f"rows without the columns {', '.join(lacking)}"
+        counts[text] = counts.get(text, 0) + len(raw)
     raw = raw.rename(columns=texts | NUMBERS)
     raw["file"] = _waveform_files(csv, raw)
     for column in (*TEXTS.values(), "polarity"):
@@ -226,30 +225,32 @@ def _check_unique(raw: pd.DataFrame, tables: list[Path]) -> None:
         )
 
 
-def _probe(directory: Path, raw: pd.DataFrame, probes: int = 32) -> int:
-    """Largest trace length in samples among some evenly spaced rows, which shows a wrong file."""
-    lengths, last = [], ""
+def _probe(directory: Path, raw: pd.DataFrame, probes: int = 32) -> None:
+    """Look for some evenly spaced rows in the waveform files, which shows a wrong file.
+
+    Raises ValueError if none of them is there, or a file is not HDF5.
+    """
+    found, last = False, ""
     for row in np.unique(np.linspace(0, len(raw) - 1, probes).astype(int)):
         file, name = directory / raw["file"].iloc[row], raw["trace_name"].iloc[row]
         try:
             with h5py.File(file, "r", locking="best-effort") as h5:
                 trace = h5.get(f"data/{name}")
                 if isinstance(trace, h5py.Dataset) and trace.ndim == 2:
-                    lengths.append(max(trace.shape))
+                    found = True
                 else:
                     last = f"{file} has no trace data/{name}"
         except OSError as error:
             raise ValueError(
                 f"{file} cannot be opened as HDF5 ({error}); is the download complete?"
             ) from error
-    if not lengths:
+    if not found:
         raise ValueError(
             f"none of {probes} traces tried is there: {last}. Table and waveforms do not match"
         )
-    return max(lengths)
 
 
-def _tidy(raw: pd.DataFrame, n_samples: int, counts: dict[str, int]) -> pd.DataFrame:
+def _tidy(raw: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
     """Turn the raw table into the columns of `Dataset.table`."""
     out = raw
     noise = raw["category"].str.strip().str.lower() == "noise"
@@ -260,9 +261,9 @@ def _tidy(raw: pd.DataFrame, n_samples: int, counts: dict[str, int]) -> pd.DataF
         _blank(out, new, np.isinf(out[new]), f"{column} infinite, taken as missing", counts)
     for column in ("p_sample", "s_sample"):
         out[column] = np.trunc(out[column])
-        outside = (out[column] < 0) | (out[column] >= n_samples)
-        reason = f"{column} outside the trace (0 to {n_samples - 1}), taken as missing"
-        _blank(out, column, outside, reason, counts)
+        # One beyond the end shows when the trace is read: it then counts as noise.
+        reason = f"{column} before the trace begins, taken as missing"
+        _blank(out, column, out[column] < 0, reason, counts)
         _blank(out, column, noise, f"{column} in a noise row, ignored", counts)
     reversed_picks = out["p_sample"] >= out["s_sample"]
     _count(counts, "P arrival not before S, trace will count as noise", reversed_picks)

@@ -22,7 +22,7 @@ class Evaluation:
         loss: mean over the records that count, float64.
         metrics: the accumulators, full.
         records: records that count.
-        unusable: dataset rows whose trace could not be read or whose label is missing.
+        unread: dataset rows whose trace could not be read.
         table: predictions in dataset order, if asked for and any record counts.
         targets, answers: arrays behind the table, (records, ...), if asked for.
     """
@@ -30,7 +30,7 @@ class Evaluation:
     loss: float
     metrics: dict[str, Metric]
     records: int
-    unusable: list[int]
+    unread: list[int]
     table: pd.DataFrame | None
     targets: Arrays
     answers: Arrays
@@ -60,7 +60,7 @@ def evaluate(
     """
     task, context = experiment.task, experiment.context
     metrics = task.metrics(context)
-    total, count, unusable, tables = 0.0, 0, [], []
+    total, count, unread, tables = 0.0, 0, [], []
     kept: list[tuple[Arrays, Arrays]] = []
     for batch in batches:
         output, losses = forward(batch)
@@ -68,7 +68,7 @@ def evaluate(
         wanted = {k: v for k, v in batch.items() if k in metrics or v.ndim == 1}
         host, output, losses = parallel.gather((wanted, output, losses))
         counts = host["mask"] * host["valid"] > 0
-        unusable += host["row"][(host["mask"] > 0) & (host["valid"] == 0)].tolist()
+        unread += host["row"][(host["mask"] > 0) & (host["readable"] == 0)].tolist()
         total += float(np.sum(losses[counts], dtype=np.float64))
         count += int(counts.sum())
         answers = task.decode(np.asarray(output), context)
@@ -91,7 +91,7 @@ def evaluate(
         loss,
         metrics,
         count,
-        unusable,
+        unread,
         table,
         _concatenate([targets for targets, _ in kept]),
         _concatenate([answers for _, answers in kept]),

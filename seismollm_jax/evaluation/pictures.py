@@ -11,7 +11,7 @@ from seismollm_jax.evaluation import figures
 from seismollm_jax.evaluation.evaluate import Evaluation
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.metrics.classes import ClassMetrics
-from seismollm_jax.metrics.phases import PhaseMetrics
+from seismollm_jax.metrics.phases import PhaseMetrics, match
 from seismollm_jax.metrics.values import ValueMetrics
 from seismollm_jax.models.state import merge
 from seismollm_jax.training.checkpoint import Stored
@@ -69,7 +69,8 @@ def _draw_residuals(
     rate, window = experiment.context.sampling_rate_hz, experiment.context.window
     residuals, counts = {}, {}
     for phase, name in phases.items():
-        true, predicted = outcome.targets[name][:, 0], outcome.answers[name][:, 0]
+        true, predicted = outcome.targets[name], outcome.answers[name]
+        predicted = match(predicted, true, window)
         both = (true >= 0) & (true < window) & (predicted >= 0)
         residuals[phase] = (predicted - true)[both] / rate
         scores = outcome.metrics[name].compute()

@@ -33,8 +33,9 @@ def run(
         directory: as for `checkpoint.find`.
         output: directory for `metrics.json`, `predictions.csv`, `pictures/`.
         part: "train", "val", "test" or "all" (every row the task can use).
-        data_path: where the dataset lies, if not where it was in training. A catalogue other than
-            the training's is split afresh and evaluated with a note, as "all" would be meant.
+        data_path: where the dataset lies, if not where it was in training. Of a catalogue other
+            than the training's only "all" can be evaluated: its parts are not the training's, so
+            traces of the training could be in any of them.
         batch_size: over all devices; None takes the training's.
 
     Returns:
@@ -53,6 +54,12 @@ def run(
     dataset = catalogue.open_dataset(data)
     parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
     same = catalogue.fingerprint(dataset) == description["dataset"]
+    if not same and part != "all":
+        raise ValueError(
+            f"{dataset.path} is another catalogue than the one this checkpoint was trained on, so "
+            f"it has no {part} part that is known to be free of training traces; evaluate "
+            "--split=all, and make sure that the two have no traces in common"
+        )
     if part == "all":
         rows = np.sort(np.concatenate(list(parts.rows.values())))
     else:
@@ -69,7 +76,9 @@ def run(
     say = print if parallel.is_main() else (lambda text: None)
     say(f"{stored.path}: {task.name}, {len(rows)} traces of {dataset.path}, split {part}")
     if not same:
-        say("  another catalogue than the one this checkpoint was trained on")
+        say(
+            "  another catalogue than that of the training: traces of both would flatter the scores"
+        )
     for reason, count in parts.left_out.items():
         say(f"  left out: {count} with {reason}")
 
@@ -107,8 +116,9 @@ def run(
         )
     scores = outcome.scores()
     if parallel.is_main():
-        _write(outcome, scores, output, part, str(dataset.path), stored, names)
-        drawn = pictures.draw(experiment, outcome, maker, stored, output / "pictures")
+        _write(outcome, scores, output, part, str(dataset.path), stored, source)
+        with jax.default_matmul_precision(config["precision"]["matmul"]):
+            drawn = pictures.draw(experiment, outcome, maker, stored, output / "pictures")
         for name, value in scores.items():
             say(f"  {name:<24} {value:.5g}")
         say(f"written: {output}/metrics.json, predictions.csv, pictures/ ({len(drawn)})")
@@ -135,7 +145,7 @@ def _write(
     part: str,
     path: str,
     stored: checkpoint.Stored,
-    names: np.ndarray,
+    source: WaveformSource,
 ) -> None:
     output.mkdir(parents=True, exist_ok=True)
     assert outcome.table is not None  # asked for, and there are records
@@ -143,7 +153,7 @@ def _write(
     summary = {
         "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
         "records": outcome.records,
-        "unusable": [str(names[row]) for row in outcome.unusable],
+        "unreadable": source.why_unreadable(outcome.unread),
         "split": part,
         "data": path,
         "checkpoint": str(stored.path),
@@ -152,5 +162,5 @@ def _write(
         "provenance": checkpoint.provenance(),
     }
     (output / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
-    if outcome.unusable:
-        print(f"  {len(outcome.unusable)} records could not be used, listed in metrics.json")
+    if outcome.unread:
+        print(f"  {len(outcome.unread)} traces could not be read; metrics.json says why")

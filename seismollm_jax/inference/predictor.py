@@ -27,7 +27,8 @@ class Predictor:
         experiment: task, model settings, preprocessing.
         description: the whole description stored in the checkpoint.
         path: where it was read from.
-        batch_size: windows in a pass; the last one is filled up, so one compilation serves all.
+        batch_size: windows in a pass, at most. Fewer are filled up to a power of two, so that a few
+        compilations serve all calls.
     """
 
     def __init__(self, stored: checkpoint.Stored, *, batch_size: int = 64):
@@ -63,7 +64,8 @@ class Predictor:
         outputs = []
         for start in range(0, len(x), self.batch_size):
             batch = x[start : start + self.batch_size]
-            filled = np.zeros((self.batch_size, *x.shape[1:]), np.float32)
+            size = min(self.batch_size, 1 << (len(batch) - 1).bit_length())
+            filled = np.zeros((size, *x.shape[1:]), np.float32)
             filled[: len(batch)] = batch
             outputs.append(np.asarray(self._run(filled))[: len(batch)])
         return np.concatenate(outputs)
@@ -205,6 +207,8 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"windows have shape {x.shape}; (windows, 3, samples) is needed, components Z, N, E"
         )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        x = np.asarray(x, np.float32)
     if not np.isfinite(x).all():
         bad = np.flatnonzero(~np.isfinite(x).all((1, 2))).tolist()
         raise ValueError(

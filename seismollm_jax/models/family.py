@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
 
@@ -34,8 +33,9 @@ class Family:
 
     Attributes:
         name: the value of `config.model` that selects it.
-        resolve: experiment configuration (plain dict) -> settings: plain, JSON-able, complete.
-            May read configuration files of pretrained weights, never the weights themselves.
+        resolve: (experiment configuration, settings of a checkpoint or None) -> settings: plain,
+            JSON-able, complete. May read configuration files of pretrained weights, never the
+            weights themselves, and not even those where a checkpoint's settings tell the same.
         build: (settings, output, rngs) -> module called as module(x, train=..., rngs=...).
         check_window: (settings, output, window) raises ValueError on a window it cannot take.
         is_trainable: (settings, parameter path) -> whether the optimiser moves it.
@@ -43,13 +43,8 @@ class Family:
     """
 
     name: str
-    resolve: Callable[[Mapping[str, Any]], dict[str, Any]]
+    resolve: Callable[[Mapping[str, Any], Mapping[str, Any] | None], dict[str, Any]]
     build: Callable[[Mapping[str, Any], Output, nnx.Rngs], nnx.Module]
     check_window: Callable[[Mapping[str, Any], Output, int], None]
     is_trainable: Callable[[Mapping[str, Any], Path], bool]
     read_pretrained: Callable[[Mapping[str, Any], Mapping[str, Any]], Pretrained]
-
-
-def count_by_part(params: Mapping[str, Any]) -> dict[str, int]:
-    """Number of parameters below each top-level name of a parameter tree."""
-    return {part: sum(leaf.size for leaf in jax.tree.leaves(tree)) for part, tree in params.items()}

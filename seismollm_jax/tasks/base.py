@@ -22,6 +22,9 @@ class Metric(Protocol):
     def update(self, predicted: np.ndarray, target: np.ndarray, mask: np.ndarray) -> None:
         """Adds a batch, leaving out rows where `mask` is false."""
 
+    def merge(self, other: Any) -> None:
+        """Adds the sums of another part of the same evaluation."""
+
     def compute(self) -> dict[str, float]:
         """Scores by name."""
 

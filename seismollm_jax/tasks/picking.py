@@ -10,7 +10,7 @@ import numpy as np
 from seismollm_jax.data.labels import pick_labels, pick_targets
 from seismollm_jax.data.records import Sample
 from seismollm_jax.metrics.peaks import pick_batch
-from seismollm_jax.metrics.phases import NO_PICK, PhaseMetrics
+from seismollm_jax.metrics.phases import NO_PICK, PhaseMetrics, match
 from seismollm_jax.models.output import Output
 from seismollm_jax.tasks.base import EPSILON, Arrays, Context, Metric, Task, one_minus
 
@@ -87,8 +87,9 @@ def metrics(context: Context) -> dict[str, Metric]:
 def columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
     """Picks of each phase; empty where there is none, joined by semicolons where several.
 
-    The residual is predicted minus true, seconds: positive when a pick is late, as seismologists
-    expect. The averages among the metrics have the opposite sign, the PyTorch original's.
+    The residual is predicted minus true at the first true pick, in seconds: positive when late, as
+    seismologists expect. The averages among the metrics have the opposite sign, the PyTorch
+    original's.
     """
 
     def text(picks: np.ndarray) -> np.ndarray:
@@ -97,8 +98,9 @@ def columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
     table: Arrays = {}
     for phase in ("p", "s"):
         true, predicted = targets[f"{phase}_sample"], answers[f"{phase}_sample"]
-        both = (true[:, 0] != NO_PICK) & (predicted[:, 0] != NO_PICK)
-        residual = np.where(both, predicted[:, 0] - true[:, 0], np.nan) / context.sampling_rate_hz
+        near = match(predicted, true, context.window)  # (batch, max_picks), slot by slot
+        both = (true[:, 0] != NO_PICK) & (near[:, 0] != NO_PICK)
+        residual = np.where(both, near[:, 0] - true[:, 0], np.nan) / context.sampling_rate_hz
         table[f"true_{phase}_sample"], table[f"pred_{phase}_sample"] = text(true), text(predicted)
         table[f"{phase}_probability"] = np.fmax.reduce(answers[f"{phase}_probability"], axis=1)
         table[f"{phase}_residual_s"] = residual

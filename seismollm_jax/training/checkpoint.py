@@ -6,12 +6,14 @@ contract, split, progress, provenance). Evaluation, prediction and conversion re
 `description` and need no other file.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from seismollm_jax.models.state import Arrays
 
 FORMAT = 1
 FOLDER = "checkpoints"  # below the working directory
-MONITOR = "monitor"  # the figure that decides which checkpoint is best
+MONITOR, STEP = "monitor", "step"  # the figure that decides which checkpoint is best, and when
 PACKAGES = ("seismollm_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -37,13 +39,14 @@ def provenance() -> dict[str, Any]:
     root = Path(__file__).resolve().parents[2]
     commit = ""
     if (root / ".git").exists():
-        result = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        commit = result.stdout.strip()
+        with contextlib.suppress(OSError):  # git may not be installed
+            result = subprocess.run(
+                ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            commit = result.stdout.strip()
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -65,8 +68,12 @@ class Checkpoints:
         def score(metrics: Mapping[str, float]) -> float:
             return metrics[MONITOR]
 
-        # Orbax treats the largest as best in BestN unless reversed; best_step() asks best_fn.
-        best = BestN(get_metric_fn=score, reverse=not maximise, n=1)
+        def ranked(metrics: Mapping[str, float]) -> tuple[float, float]:
+            # Of equal ones the earlier, which is the one that was an improvement.
+            return score(metrics), -metrics[STEP] if maximise else metrics[STEP]
+
+        # BestN takes the largest for best unless reversed; figures are only kept with a best_fn.
+        best = BestN(get_metric_fn=ranked, reverse=not maximise, n=1)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(1), best]),
             best_fn=score,
@@ -86,7 +93,7 @@ class Checkpoints:
         model = {"params": state["params"], "stats": state["stats"], "frozen": frozen}
         saved = self._manager.save(
             step,
-            metrics={MONITOR: monitor},
+            metrics={MONITOR: monitor, STEP: step},
             args=ocp.args.Composite(
                 model=ocp.args.StandardSave(model),
                 train=ocp.args.StandardSave({"step": state["step"], "opt": state["opt"]}),
@@ -100,13 +107,22 @@ class Checkpoints:
                 f"({self._manager.latest_step()}) is there; use a fresh --workdir"
             )
 
-    def restore(
-        self, state: Mapping[str, Any], frozen: Arrays
-    ) -> tuple[dict[str, Any], Arrays, dict[str, Any]] | None:
-        """The latest (state, frozen, description), laid out like the arguments; None if none is."""
+    def latest_description(self) -> dict[str, Any] | None:
+        """The JSON item of the latest checkpoint, None if there is none.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
         step = self._manager.latest_step()
-        if step is None:
-            return None
+        return None if step is None else read_description(Path(self._manager.directory) / str(step))
+
+    def restore(self, state: Mapping[str, Any], frozen: Arrays) -> tuple[dict[str, Any], Arrays]:
+        """State and frozen parameters of the latest checkpoint, laid out like the arguments.
+
+        Raises:
+            CheckpointError: damaged, or of another network.
+        """
+        step = self._manager.latest_step()
 
         def abstract(tree: Any) -> Any:
             return jax.tree.map(
@@ -121,18 +137,17 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     model=ocp.args.StandardRestore(abstract(model)),
                     train=ocp.args.StandardRestore(abstract(train)),
-                    description=ocp.args.JsonRestore(),
                 ),
             )
-        except (ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"checkpoint {step} in {self._manager.directory} does not fit this configuration "
-                f"({error}); resume with the configuration it was made with, or use a fresh "
-                "--workdir"
+                f"checkpoint {step} in {self._manager.directory} is damaged or does not fit this "
+                f"configuration ({error}); resume with the configuration it was made with, "
+                "remove that checkpoint to fall back on an earlier one, or use a fresh --workdir"
             ) from error
         restored = items["model"]
         state = {**items["train"], "params": restored["params"], "stats": restored["stats"]}
-        return state, restored["frozen"], items["description"]
+        return state, restored["frozen"]
 
     def steps(self) -> list[int]:
         """Steps with a checkpoint."""
@@ -175,8 +190,19 @@ def find(directory: str | Path) -> Path:
         )
     # Every description names the best step so far, so the latest one knows.
     latest = max(found, key=lambda path: int(path.name))
-    best = folder / str(found[latest]["progress"]["best_step"])
-    return best if best in found else latest
+    step = found[latest]["progress"]["best_step"]
+    if step is None:
+        warnings.warn(
+            f"no checkpoint in {folder} had a finite validation figure; taking the latest",
+            stacklevel=2,
+        )
+        return latest
+    if folder / str(step) not in found:
+        raise CheckpointError(
+            f"the best checkpoint, step {step}, is missing in {folder}; there are "
+            f"{sorted(int(path.name) for path in found)}: name one of them, {folder}/STEP"
+        )
+    return folder / str(step)
 
 
 def read_description(path: Path) -> dict[str, Any]:

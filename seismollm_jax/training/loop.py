@@ -14,14 +14,20 @@ import numpy as np
 from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
 from seismollm_jax.data import catalogue, pipeline
-from seismollm_jax.data.sources import BadTrace, WaveformSource
+from seismollm_jax.data.sources import WaveformSource
 from seismollm_jax.evaluation import figures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.tasks.base import Task
 from seismollm_jax.training.checkpoint import Checkpoints, provenance
 from seismollm_jax.training.optim import Triangle, make_optimizer
 from seismollm_jax.training.report import Reporter
-from seismollm_jax.training.start import check_split, first_weights, summary
+from seismollm_jax.training.start import (
+    check_continues,
+    check_numbers,
+    first_weights,
+    known_settings,
+    summary,
+)
 from seismollm_jax.training.step import make_eval_step, make_init, make_train_step
 
 MAX_UNREADABLE = 0.2  # share of a part's records; beyond it something is wrong with the files
@@ -53,17 +59,19 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
 
 
 def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
-    # -- experiment, devices -------------------------------------------------------------------
-    experiment = experiments.make(config)
-    task, settings = experiment.task, config["train"]
-    layout = parallel.make_layout()
-    local_batch = layout.local_batch(settings["batch_size"])
-    eval_batch = layout.local_batch(settings["eval_batch_size"])
-
-    # -- data ----------------------------------------------------------------------------------
-    data = config["data"]
+    # -- data, experiment, devices ---------------------------------------------------------------
+    check_numbers(config)
+    data, settings = config["data"], config["train"]
     dataset = catalogue.open_dataset(data)
+    experiment = experiments.make(config, known=known_settings(config, workdir))
+    task = experiment.task
     parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
+    for name in ("train", "val"):
+        if not len(parts.rows[name]):
+            raise ValueError(f"the {name} part of {dataset.path} is empty; raise data.split.{name}")
+    layout = parallel.make_layout()
+    local_batch = layout.local_batch(settings["batch_size"], "train.batch_size")
+    eval_batch = layout.local_batch(settings["eval_batch_size"], "train.eval_batch_size")
     sources = {name: WaveformSource(dataset, rows) for name, rows in parts.rows.items()}
     where = {"process": jax.process_index(), "processes": jax.process_count()}
     train_maker = experiment.samples(sources["train"], parts.rows["train"], augment=True)
@@ -91,11 +99,13 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     key = jax.random.wrap_key_data(key)
     state, frozen = make_init(experiment, optimizer, layout)(key)
     checkpoints = Checkpoints(workdir, maximise=task.maximise)
-    restored = checkpoints.restore(state, frozen)
-    if restored:
-        state, frozen, description = restored
-        progress, pretrained = description["progress"], description["pretrained"]
-        check_split(description, parts.hash)
+    earlier = checkpoints.latest_description()
+    scores: dict[str, float] = {}
+    if earlier:
+        check_continues(earlier, experiment, parts.hash)
+        state, frozen = checkpoints.restore(state, frozen)
+        progress, pretrained = earlier["progress"], earlier["pretrained"]
+        scores = {k: math.nan if v is None else v for k, v in earlier["validation"].items()}
     else:
         progress = {"step": 0, "epoch": 0, "best": None, "best_step": None, "epochs_since_best": 0}
         pretrained = first_weights(experiment, state, frozen, layout)
@@ -109,19 +119,19 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
         reporter.say(line)
     reporter.say(
         f"training: {epochs} epochs of {epoch_steps} steps of {settings['batch_size']} windows; "
-        + (f"continuing at step {start}" if restored else "from the beginning")
+        + (f"continuing at step {start}" if earlier else "from the beginning")
     )
+
+    made_by = provenance()
 
     # -- the loop ------------------------------------------------------------------------------
     train_step = make_train_step(experiment, optimizer, layout)
     eval_step = make_eval_step(experiment, layout)
-    names = dataset.table["trace_name"].to_numpy()
     loading = {
         "workers": data["workers"],
         "threads": data["threads"],
         "to_device": layout.to_global,
     }
-    scores: dict[str, float] = {}
     stopped = progress["epochs_since_best"] > settings["patience"]
     with reporter, pipeline.Stream(batches, start=start, **loading) as stream:
         step, pending, waited, since, since_step = start, None, 0.0, time.perf_counter(), start
@@ -161,13 +171,13 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                 continue
 
             # -- end of an epoch: validate, count, save ------------------------------------------
-            _report_unread(sources["train"], unread, names, reporter)
+            _report_unread(sources["train"], unread, reporter)
             unread.clear()
             with pipeline.Stream(val_batches, **loading) as val_stream:
                 arrays = (state["params"], frozen, state["stats"])
                 outcome = evaluate(experiment, functools.partial(eval_step, *arrays), val_stream)
             scores = outcome.scores()
-            _report_unread(sources["val"], set(outcome.unusable), names, reporter)
+            _report_unread(sources["val"], set(outcome.unread), reporter)
             progress = _count(progress, task, outcome, step, step // epoch_steps)
             reporter.write(step, "val", {"epoch_loss": float(np.mean(losses)), **scores})
             losses = []
@@ -193,16 +203,16 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                     "pretrained": pretrained,
                     "progress": progress,
                     "validation": {k: v if math.isfinite(v) else None for k, v in scores.items()},
-                    "provenance": provenance(),
+                    "provenance": made_by,
                 },
                 monitor if math.isfinite(monitor) else worst,
             )
+            if parallel.is_main():
+                _draw_course(workdir)
             since, waited = time.perf_counter(), 0.0  # validation is not training time
             stopped = progress["epochs_since_best"] > settings["patience"]
             if stopped:
                 reporter.say(f"stopped: no improvement in {progress['epochs_since_best']} epochs")
-        if scores and parallel.is_main():
-            _draw_course(workdir, task)
         reporter.say(
             f"best checkpoint: step {progress['best_step']} in {workdir / 'checkpoints'}"
             if progress["best_step"] is not None
@@ -215,7 +225,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
 def _figures_of(
     pending: tuple[int, Mapping[str, Any], Mapping[str, Any]], unread: set[int]
 ) -> float:
-    """Loss of a step that has been dispatched; collects the rows it could not use."""
+    """Loss of a step that has been dispatched; collects the rows it could not read."""
     step, batch, figures = pending
     loss = float(figures["loss"])
     if not math.isfinite(loss):
@@ -224,37 +234,25 @@ def _figures_of(
             f"the loss of step {step} is {loss}; dataset rows of that batch: {rows}. Lower "
             "optim.max_lr, or look at those traces"
         )
-    if float(figures["unused"]):
-        host = parallel.gather({"row": batch["row"], "valid": batch["valid"]})
-        unread |= set(host["row"][host["valid"] == 0].tolist())
+    if float(figures["unread"]):
+        host = parallel.gather({"row": batch["row"], "readable": batch["readable"]})
+        unread |= set(host["row"][host["readable"] == 0].tolist())
     return loss
 
 
-def _report_unread(
-    source: WaveformSource,
-    rows: set[int],
-    names: np.ndarray,
-    reporter: Reporter,
-) -> None:
-    """Says how many records of a pass were not used, and for some of them why.
+def _report_unread(source: WaveformSource, rows: set[int], reporter: Reporter) -> None:
+    """Says how many traces of a pass could not be read and, for some of them, why.
 
     Raises:
         TrainingError: they are too many.
     """
     if not rows:
         return
-    reasons = []
-    positions = {int(row): position for position, row in enumerate(source.rows)}
-    for row in sorted(rows)[:5]:
-        try:
-            source[positions[row]]
-            reasons.append(f"{names[row]}: a label is missing")
-        except BadTrace as error:
-            reasons.append(str(error))
-    text = f"{len(rows)} records were left out of this pass: " + "; ".join(reasons)
-    reporter.say(text + (" ..." if len(rows) > 5 else ""))
+    reasons = list(source.why_unreadable(sorted(rows)[:5]).values())
+    text = f"{len(rows)} traces could not be read and were left out: " + "; ".join(reasons)
+    reporter.say(text + ("; ..." if len(rows) > 5 else ""))
     if len(rows) > MAX_UNREADABLE * len(source):
-        raise TrainingError(f"too many records cannot be used. {text}")
+        raise TrainingError(f"too many traces cannot be read. {text}")
 
 
 def _count(
@@ -274,7 +272,7 @@ def _count(
     }
 
 
-def _draw_course(workdir: Path, task: Task) -> None:
+def _draw_course(workdir: Path) -> None:
     """Draws the losses and the main scores of the run so far into `pictures/training.png`."""
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     names = {name for row in rows if row["part"] == "val" for name in row}

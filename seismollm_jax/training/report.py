@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
@@ -34,6 +34,9 @@ class Reporter:
             lines.write_text("".join(kept))
         self._lines = lines.open("a", buffering=1)
         self._events = EventFileWriter(str(directory / "tensorboard"))
+        # Makes TensorBoard forget steps that a killed run logged after its last checkpoint.
+        began = SessionLog(status=SessionLog.START)
+        self._events.add_event(Event(wall_time=time.time(), step=start, session_log=began))
         # Off a terminal the bar would fill the log with copies of itself; `say` prints there.
         self._bar = tqdm(total=steps, initial=start, unit="step", disable=None, smoothing=0.05)
 

@@ -1,6 +1,8 @@
 """How a training run begins: its first weights, its checks and its first lines."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +12,13 @@ from seismollm_jax import parallel
 from seismollm_jax.data import catalogue
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import key as name_of
-from seismollm_jax.training.checkpoint import CheckpointError, load
+from seismollm_jax.training.checkpoint import (
+    FOLDER,
+    CheckpointError,
+    find,
+    load,
+    read_description,
+)
 
 
 def first_weights(
@@ -59,18 +67,80 @@ def first_weights(
     return source
 
 
-def check_split(description: Mapping[str, Any], split_hash: str) -> None:
-    """Refuses to continue a run on other data.
+def check_numbers(config: Mapping[str, Any]) -> None:
+    """Refuses counts that make no sense.
 
     Raises:
-        ValueError: the split is not the one that the run began with.
+        ValueError: naming the field.
     """
-    if description["split_hash"] != split_hash:
-        raise ValueError(
-            f"the data are split otherwise (hash {split_hash}) than when this run began "
-            f"({description['split_hash']}): restore data.path and data.split.*, or use a fresh "
-            "--workdir"
-        )
+    for part, name, least in (
+        ("train", "epochs", 1),
+        ("train", "steps", 0),
+        ("train", "patience", 0),
+        ("train", "log_every", 1),
+        ("data", "window", 1),
+        ("data", "workers", 0),
+        ("data", "threads", 1),
+    ):
+        if config[part][name] < least:
+            raise ValueError(f"{part}.{name}={config[part][name]} must be at least {least}")
+
+
+def known_settings(config: Mapping[str, Any], workdir: Path) -> Mapping[str, Any] | None:
+    """Model settings of the checkpoint that this run begins with, if it begins with one.
+
+    They spare it the files of the pretrained weights, which are all in the checkpoint.
+    """
+    if (workdir / FOLDER).is_dir() and any(p.name.isdigit() for p in (workdir / FOLDER).iterdir()):
+        return read_description(find(workdir))["settings"]
+    if config["start_from"]:
+        return read_description(find(config["start_from"]))["settings"]
+    return None
+
+
+def check_continues(earlier: Mapping[str, Any], experiment: Experiment, split_hash: str) -> None:
+    """Refuses to continue a run as another one.
+
+    What may change: where the data lie, how they are loaded, the learning rates and how long to
+    train.
+
+    Args:
+        earlier: description of the checkpoint.
+        experiment: of this run.
+        split_hash: of this run.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    before, now = earlier["config"], experiment.config
+    pairs = {
+        "task": (earlier["task"], experiment.task.name),
+        "the model": (earlier["settings"], _as_json(experiment.settings)),
+        "the input": (earlier["contract"], _as_json(experiment.contract())),
+        "the split of the data": (earlier["split_hash"], split_hash),
+        "optim.name": (before["optim"]["name"], now["optim"]["name"]),
+    }
+    pairs |= {name: (before[name], _as_json(now[name])) for name in ("seed", "augment", "options")}
+    for name in ("batch_size", "shuffle"):
+        pairs[f"train.{name}"] = (before["train"][name], now["train"][name])
+    for name, (old, new) in pairs.items():
+        if old != new:
+            raise ValueError(
+                f"the run in this --workdir began with {name} = {_shown(old, new)}; this "
+                f"configuration has {_shown(new, old)}: restore it, or use a fresh --workdir"
+            )
+
+
+def _as_json(value: Any) -> Any:
+    """The value as it comes back from a checkpoint: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
+def _shown(value: Any, other: Any) -> Any:
+    """Of two tables only the fields that differ."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return {k: v for k, v in value.items() if other.get(k) != v}
+    return value
 
 
 def summary(

@@ -73,7 +73,7 @@ def make_train_step(
         direction, opt = optimizer.update(gradients, state["opt"], state["params"])
         params = jax.tree.map(lambda p, d: p - rate * d, state["params"], direction)
         new = {"step": state["step"] + 1, "params": params, "stats": stats, "opt": opt}
-        return new, {"loss": loss, "unused": (1 - batch["valid"]).sum()}
+        return new, {"loss": loss, "unread": (1 - batch["readable"]).sum()}
 
     return train_step
 

@@ -9,9 +9,7 @@ import pytest
 from seismollm_jax.conversion.torch_files import read_state_dict
 
 
-def test_without_torch_the_extra_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_torch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
     with pytest.raises(ImportError, match=r"a\.bin is a PyTorch file.*seismollm_jax\[torch\]"):
         read_state_dict(tmp_path / "a.bin")

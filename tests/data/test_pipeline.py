@@ -97,9 +97,7 @@ def training(maker: SampleMaker, **changes) -> grain.MapDataset:
 # -- one sample ------------------------------------------------------------------------------
 
 
-@given(
-    seed=st.integers(0, 2**31), epoch=st.integers(0, 1000), position=st.integers(0, 9)
-)
+@given(seed=st.integers(0, 2**31), epoch=st.integers(0, 1000), position=st.integers(0, 9))
 @settings(max_examples=30)
 def test_a_sample_depends_on_seed_epoch_and_record_alone(
     seed: int, epoch: int, position: int
@@ -214,7 +212,9 @@ def test_batches_run_on_over_the_end_of_an_epoch() -> None:
     dataset = training(make(5), local_batch=4)  # 10 samples an epoch, 5 batches for two epochs
     elements = [dataset[step] for step in range(5)]
     assert all(len(element["row"]) == 4 for element in elements)
-    assert Counter(rows(elements)[:10]) == Counter(rows(elements)[10:]) == dict.fromkeys(range(5), 2)
+    assert (
+        Counter(rows(elements)[:10]) == Counter(rows(elements)[10:]) == dict.fromkeys(range(5), 2)
+    )
 
 
 def test_without_shuffling_the_records_come_in_order() -> None:
@@ -223,7 +223,9 @@ def test_without_shuffling_the_records_come_in_order() -> None:
 
 
 def test_seed_decides_the_order() -> None:
-    orders = [rows([training(make(20, seed=seed))[step] for step in range(5)]) for seed in (0, 0, 1)]
+    orders = [
+        rows([training(make(20, seed=seed))[step] for step in range(5)]) for seed in (0, 0, 1)
+    ]
     assert orders[0] == orders[1] != orders[2]
 
 

@@ -16,8 +16,7 @@ from seismollm_jax.data.records import Record
 from seismollm_jax.data.sources import BadTrace, WaveformSource
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.experiment import Experiment
-from seismollm_jax.training.optim import make_optimizer
-from seismollm_jax.training.step import make_eval_step, make_init
+from seismollm_jax.training.step import make_eval_step
 from tests import setups
 
 TOLERANT = {"picking": {"options.p_threshold": 0.05, "options.s_threshold": 0.05}}
@@ -48,10 +47,7 @@ def prepared(task: str, folder: Path) -> tuple[Experiment, Any, np.ndarray, np.n
     found = experiment.task
     parts = catalogue.split_for(dataset, data, needs=found.needs, uses_noise=found.uses_noise)
     rows = np.sort(np.concatenate([parts.rows["val"], parts.rows["test"]]))
-    optimizer = make_optimizer("sgd", weight_decay=0.0, momentum=0.0)
-    init = make_init(experiment, optimizer, setups.layout(1))
-    state, frozen = jax.device_get(init(jax.random.key(1)))
-    arrays = (state["params"], frozen, state["stats"])
+    arrays = setups.random_arrays(experiment)
     return experiment, arrays, rows, dataset.table["trace_name"].to_numpy()
 
 

@@ -65,7 +65,7 @@ def test_state_of_another_kind_is_an_error() -> None:
         def __init__(self) -> None:
             self.count = nnx.Cache(jnp.zeros(()))
 
-    with pytest.raises(ValueError, match="(?i)non-exhaustive"):
+    with pytest.raises(ValueError, match=r"(?i)non-exhaustive"):
         split(Counting(), bool)
 
 

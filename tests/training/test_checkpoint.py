@@ -123,7 +123,9 @@ def test_restore_refuses_another_network(run: Path) -> None:
     state, frozen = contents(0)
     state["params"] = {"head/kernel": jax.numpy.zeros((2, 4))}
     checkpoints = Checkpoints(run, maximise=False)
-    with pytest.raises(CheckpointError, match=r"checkpoint 30 in .* does not fit this config.*work"):
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint 30 in .* does not fit this config.*work"
+    ):
         checkpoints.restore(state, frozen)
     checkpoints.close()
 

@@ -36,10 +36,16 @@ def from_settings(settings: Mapping[str, Any]) -> SeisMoLLMConfig:
     )
 
 
-def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings from an experiment configuration; reads config.json of `backbone.weights`."""
+def resolve(config: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Settings from an experiment configuration.
+
+    The sizes of GPT-2 come from the settings `known` of a checkpoint, else from
+    `backbone.random` or from config.json of `backbone.weights`.
+    """
     backbone = config["backbone"]
-    if backbone["weights"] == RANDOM:
+    if known is not None:
+        gpt2 = dict(known["gpt2"])
+    elif backbone["weights"] == RANDOM:
         gpt2 = dict(backbone["random"])
     else:
         gpt2 = dataclasses.asdict(pretrained.read_config(backbone["weights"]))

@@ -103,7 +103,7 @@ class Attention(nnx.Module):
         batch, tokens, width = x.shape
         qkv = self.c_attn(x, rngs=rngs).reshape(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]  # (batch, tokens, heads, head)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key).astype(jnp.float32)
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
         scores = scores / (width // self.heads) ** 0.5
         causal = jnp.tril(jnp.ones((tokens, tokens), bool))
         weights = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf)).astype(self.dtype)

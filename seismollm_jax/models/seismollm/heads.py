@@ -69,7 +69,8 @@ class PerSampleHead(nnx.Module):
                 itertools.pairwise(widths), kernels[::-1], strict=True
             )
         )
-        self.out_conv = conv1d(widths[-1], outputs, 7, bias=True, dtype=dtype, rngs=rngs)
+        # The last layer is float32 whatever the compute dtype: rounded logits would flatten peaks.
+        self.out_conv = conv1d(widths[-1], outputs, 7, bias=True, dtype=jnp.float32, rngs=rngs)
 
     def __call__(self, x: jax.Array, samples: int, *, train: bool) -> jax.Array:
         sizes = upsampling_sizes(x.shape[1], samples, len(self.up_layers))
@@ -99,7 +100,7 @@ class PooledHead(nnx.Module):
             outputs,
             kernel_init=uniform_fan_in,
             bias_init=uniform_bias(features),
-            dtype=dtype,
+            dtype=jnp.float32,
             rngs=rngs,
         )
 

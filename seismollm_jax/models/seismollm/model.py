@@ -18,6 +18,7 @@ from seismollm_jax.models.seismollm.heads import (
 )
 
 TUNING = ("lora", "full", "frozen")
+COMPUTE = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,11 @@ class SeisMoLLMConfig:
     compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        for name, value in (("patch_size", self.patch_size), ("components", self.components)):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if self.compute_dtype not in COMPUTE:
+            raise ValueError(f"precision.compute={self.compute_dtype!r} is not one of {COMPUTE}")
         if self.tuning not in TUNING:
             raise ValueError(f"backbone.tuning={self.tuning!r} is not one of {TUNING}")
         last = self.start_layer + self.layers

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,17 @@ SAFETENSORS, INDEX, PICKLED = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
 )
+FILES = ("config.json", SAFETENSORS, INDEX, "model-*.safetensors")  # fetched from the hub
 
 
 class SourceError(ValueError):
     """GPT-2 files that cannot be had or read; the message says what to do."""
 
 
-def locate(source: str) -> Path:
+def locate(source: str, wanted: Sequence[str] = FILES) -> Path:
     """The local directory behind `source`: itself, or the hub's snapshot of that name.
+
+    From the hub only files matching `wanted` are fetched.
 
     Raises:
         SourceError: neither a directory nor a name that the hub can deliver.
@@ -49,9 +52,8 @@ def locate(source: str) -> Path:
     )
     if path.exists() or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise SourceError(f"GPT-2 source {source!r} is not a directory; {remedy}")
-    wanted = ["config.json", SAFETENSORS, INDEX, "model-*.safetensors"]
     try:
-        return Path(huggingface_hub.snapshot_download(source, allow_patterns=wanted))
+        return Path(huggingface_hub.snapshot_download(source, allow_patterns=list(wanted)))
     except (OSError, HFValidationError, RuntimeError) as error:
         reason = type(error).__name__
         if text := str(error).strip():
@@ -63,12 +65,14 @@ def locate(source: str) -> Path:
 
 
 def read_config(source: str) -> GPT2Config:
-    """Sizes of the GPT-2 at `source`; downloads it where `source` is a hub name."""
-    directory = locate(source)
+    """Sizes of the GPT-2 at `source`; from the hub only the configuration file is fetched."""
+    directory = locate(source, ["config.json"])
     for name in (DESCRIPTION, "config.json"):
         if (directory / name).is_file():
             try:
                 fields = json.loads((directory / name).read_text())
+                if not isinstance(fields, dict):
+                    raise ValueError("it holds no table of settings")
                 if name == DESCRIPTION:
                     return GPT2Config(**fields["config"])
                 return GPT2Config.from_json(_with_defaults(fields))
