@@ -33,9 +33,16 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _fail(f"{error}\nSee --help")
+        # An error of a configuration file comes with its whole traceback; its last line says it.
+        before, traceback, inside = (
+            str(error).strip().partition("Traceback (most recent call last)")
+        )
+        reason = f" {inside.strip().splitlines()[-1]}" if traceback else ""
+        _fail(f"{before.strip()}{reason}\nSee --help")
     except (AttributeError, KeyError) as error:
-        _fail(f"the configuration has no field {error}; docs/configuration.md lists them all")
+        # The text of the field's name and a proposal arrives quoted twice.
+        reason = str(error).replace("\\n", ". ").replace("\\'", "").strip("'\"")
+        _fail(f"the configuration has no field {reason} (docs/configuration.md lists them all)")
     except (TypeError, ValueError, OSError, ImportError) as error:
         _fail(str(error))
 

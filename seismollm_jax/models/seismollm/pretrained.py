@@ -18,7 +18,7 @@ from seismollm_jax.conversion import torch_files
 from seismollm_jax.models.family import Path as StatePath
 from seismollm_jax.models.family import Pretrained
 from seismollm_jax.models.seismollm.gpt2 import ADAPTED_LAYERS, GPT2Config
-from seismollm_jax.models.seismollm.names import gpt2_rules
+from seismollm_jax.models.seismollm.names import gpt2_rules, is_gpt2_extra
 from seismollm_jax.models.weights import read
 
 DESCRIPTION, ARRAYS = "gpt2.json", "arrays"  # what `convert` writes
@@ -92,33 +92,38 @@ def _with_defaults(fields: dict[str, Any]) -> dict[str, Any]:
     return HuggingFaceConfig.from_dict(fields).to_dict()
 
 
-def _read_safetensors(path: Path, layers: range) -> dict[str, np.ndarray]:
+def _read_safetensors(path: Path, layers: range, depth: int) -> dict[str, np.ndarray]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in _needed(file.keys(), layers)}
+            return {name: file.get_tensor(name) for name in _needed(file.keys(), layers, depth)}
     except (safetensors.SafetensorError, OSError) as error:
         raise SourceError(
             f"{path} is missing, truncated or damaged ({error}); fetch it again"
         ) from error
 
 
-def _needed(keys: Iterable[str], layers: range) -> list[str]:
-    """The keys worth reading, bare or with a prefix: no masks, no embedding, no other layer."""
-    wanted = {rule.key for rule in gpt2_rules(layers)}
-    return [key for key in keys if key.removeprefix(PREFIX) in wanted]
+def _needed(keys: Iterable[str], layers: range, depth: int) -> list[str]:
+    """The keys to read, bare or with a prefix: no masks, no embedding, none of the other layers.
+
+    Keys that GPT-2 does not have are kept, so that they are reported.
+    """
+    others = {rule.key for rule in gpt2_rules(range(depth))}
+    others -= {rule.key for rule in gpt2_rules(layers)}
+    bare = {key: key.removeprefix(PREFIX) for key in keys}
+    return [key for key, name in bare.items() if name not in others and not is_gpt2_extra(name)]
 
 
-def read_huggingface(directory: Path, layers: range) -> dict[str, np.ndarray]:
+def read_huggingface(directory: Path, layers: range, depth: int) -> dict[str, np.ndarray]:
     """Arrays of a Hugging Face GPT-2 directory under bare keys, float32.
 
     `model.safetensors`, its sharded form and `pytorch_model.bin` are tried in this order. Only
-    the decoder blocks `layers`, and what lies outside the blocks, are read.
+    the decoder blocks `layers`, out of `depth`, and what lies outside the blocks, are read.
 
     Raises:
         SourceError: no weights there, or a file that is truncated or damaged.
     """
     if (directory / SAFETENSORS).exists():
-        arrays = _read_safetensors(directory / SAFETENSORS, layers)
+        arrays = _read_safetensors(directory / SAFETENSORS, layers, depth)
     elif (directory / INDEX).exists():
         try:
             weight_map = dict(json.loads((directory / INDEX).read_text())["weight_map"])
@@ -127,11 +132,11 @@ def read_huggingface(directory: Path, layers: range) -> dict[str, np.ndarray]:
                 f"{directory / INDEX} is truncated or damaged ({error}); fetch it again"
             ) from error
         arrays = {}
-        for shard in sorted({weight_map[key] for key in _needed(weight_map, layers)}):
-            arrays |= _read_safetensors(directory / shard, layers)
+        for shard in sorted({weight_map[key] for key in _needed(weight_map, layers, depth)}):
+            arrays |= _read_safetensors(directory / shard, layers, depth)
     elif (directory / PICKLED).exists():
         arrays = torch_files.read_state_dict(directory / PICKLED)
-        arrays = {key: arrays[key] for key in _needed(arrays, layers)}
+        arrays = {key: arrays[key] for key in _needed(arrays, layers, depth)}
     else:
         raise SourceError(
             f"{directory} has none of {SAFETENSORS}, {INDEX}, {PICKLED}: the weights are missing"
@@ -181,7 +186,7 @@ def read_blocks(source: str, *, first: int, count: int) -> Pretrained:
     if (directory / DESCRIPTION).is_file():
         arrays = _read_converted(directory, layers)
     else:
-        arrays = read_huggingface(directory, layers)
+        arrays = read_huggingface(directory, layers, config.n_layer)
     values = read(gpt2_rules(layers), arrays, shapes(config, count), source=str(directory))
     return Pretrained(
         values, f"GPT-2 layers {first} to {first + count - 1} of {source}", sha256(values)
@@ -201,7 +206,7 @@ def convert(source: str, output: Path) -> dict[str, object]:
         raise FileExistsError(f"{output} exists; choose another --output or remove it")
     directory, config = locate(source), read_config(source)
     layers = range(config.n_layer)
-    arrays = read_huggingface(directory, layers)
+    arrays = read_huggingface(directory, layers, config.n_layer)
     values = read(gpt2_rules(layers), arrays, shapes(config, config.n_layer), source=str(directory))
     description: dict[str, object] = {
         "format": 1,
