@@ -24,7 +24,10 @@ def get(task: str, protocol: str) -> ConfigDict:
 
 def test_a_file_for_every_task() -> None:
     files = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"__init__", "base"}
-    assert files == set(tasks.TASKS)
+    short = {task.short_name: task.name for task in tasks.TASKS.values()}
+    assert files == set(short) | set(tasks.TASKS)
+    for name, word in short.items():
+        assert get(name, "smoke").to_dict() == get(word, "smoke").to_dict()
 
 
 @pytest.mark.parametrize("protocol", base.PROTOCOLS)
@@ -65,6 +68,9 @@ def test_published_settings() -> None:
     assert (few.data.split.train, few.data.split.val) == (0.1, 0.05)
     assert (few.optim.up_steps, few.optim.down_steps) == (600, 800)
     assert few.data.magnitude_type == "ml"
+    assert not few.data.noise_rows
+    assert not get("picking", "stead").data.noise_rows
+    assert get("picking", "builtin").data.noise_rows
     assert get("distance", "stead_fewshot").data.magnitude_type == ""
 
 
@@ -83,6 +89,8 @@ def test_unknown_protocol_lists_all(task: str) -> None:
         ({"backbone.tuning": "half"}, r"backbone\.tuning='half' is not one of"),
         ({"backbone.layers": 3}, r"layers 0 to 2; the backbone has 2"),
         ({"backbone.random.n_head": 3}, r"n_embd=16 is not a multiple of n_head=3"),
+        ({"precision.compute": "float16"}, r"precision\.compute='float16' is not one of"),
+        ({"patch_size": 0}, r"patch_size=0 must be at least 1"),
         ({"patch_size": 5}, r"patch_size=5 does not divide the GPT-2 width 16"),
         ({"head.channels": (2, 2)}, r"head\.channels needs as many entries as embedder\.kernels"),
         ({"embedder.strides": (2, 2)}, r"embedder\.strides has 2 entries; .* it needs 4"),
@@ -103,7 +111,7 @@ def test_values_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config=configs/magnitude.py:smoke", "--config.train.epoch=3"], "epoch"),
+        (["--config=configs/magnitude.py:smoke", "--config.train.epoch=3"], "no field"),
         (["--config=configs/magnitude.py:smoke", "--config.train.epochs=many"], "many"),
         (["--config=configs/magnitude.py:quick"], "'quick' is not one of stead, stead_fewshot"),
         (["--config=configs/magnitude.py:smoke", "extra"], "unexpected arguments ['extra']"),
@@ -119,4 +127,5 @@ def test_command_line_refuses(tmp_path: Path, arguments: list[str], message: str
     )
     assert result.returncode != 0
     assert message in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
     assert not workdir.exists()

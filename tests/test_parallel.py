@@ -18,9 +18,11 @@ def test_local_batch() -> None:
     layout = parallel.make_layout()
     assert layout.local_batch(64) == 64  # one process
     assert setups.layout(1).local_batch(7) == 7
-    message = r"batch_size=20 does not divide over 8 devices; choose a multiple of 8"
+    message = r"train\.batch_size=20 does not divide over 8 devices; choose a multiple of 8"
     with pytest.raises(ValueError, match=message):
-        layout.local_batch(20)
+        layout.local_batch(20, "train.batch_size")
+    with pytest.raises(ValueError, match="batch_size=0 does not divide"):
+        layout.local_batch(0)
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])

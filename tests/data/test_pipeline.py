@@ -158,12 +158,12 @@ def test_bad_trace_becomes_an_empty_element() -> None:
     maker = make(3, source=Records(3, bad=(1,)), rows=[10, 11, 12])
     for stream in (PLAIN, AUGMENTED, FIXED):
         element = maker(1, epoch=0, stream=stream)
-        assert element["valid"] == 0
+        assert element["valid"] == element["readable"] == 0
         assert element["row"] == 11
         assert np.isfinite(element["waveform"]).all()
         assert element["magnitude"] == 0
         good = maker(0, epoch=0, stream=stream)
-        assert good["valid"] == 1
+        assert good["valid"] == good["readable"] == 1
         assert {k: (v.shape, v.dtype) for k, v in good.items()} == {
             k: (v.shape, v.dtype) for k, v in element.items()
         }
@@ -172,7 +172,7 @@ def test_bad_trace_becomes_an_empty_element() -> None:
 def test_missing_label_takes_the_sample_out() -> None:
     maker = make(3, source=Records(3, without_magnitude=(2,)))
     element = maker(2, epoch=0, stream=FIXED)
-    assert (element["valid"], element["magnitude"]) == (0, 0)
+    assert (element["valid"], element["magnitude"], element["readable"]) == (0, 0, 1)
     assert element["waveform"].any()
     assert maker(1, epoch=0, stream=FIXED)["valid"] == 1
 

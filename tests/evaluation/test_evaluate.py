@@ -78,7 +78,7 @@ def outcome(
 
 def assert_same(found: Evaluation, expected: Evaluation) -> None:
     assert found.records == expected.records
-    assert found.unusable == expected.unusable
+    assert found.unread == expected.unread
     one, two = found.scores(), expected.scores()
     assert one.keys() == two.keys()
     for name in two:
@@ -111,10 +111,10 @@ def test_loss_is_the_mean_over_records(data_folder: Path) -> None:
 def test_bad_traces_are_counted_and_named(data_folder: Path) -> None:
     rows = prepared("magnitude", data_folder)[2]
     whole, found = (outcome("magnitude", data_folder, bad=bad) for bad in ((), (0, 3)))
-    assert found.unusable == [int(rows[0]), int(rows[3])]
+    assert found.unread == [int(rows[0]), int(rows[3])]
     assert found.records == whole.records - 2
     assert whole.table is not None
-    expected = whole.table[~whole.table["row"].isin(found.unusable)].reset_index(drop=True)
+    expected = whole.table[~whole.table["row"].isin(found.unread)].reset_index(drop=True)
     np.testing.assert_allclose(found.table["pred_magnitude"], expected["pred_magnitude"])
     assert found.targets["magnitude"].shape == found.answers["magnitude"].shape
     assert len(found.targets["magnitude"]) == found.records
@@ -123,7 +123,7 @@ def test_bad_traces_are_counted_and_named(data_folder: Path) -> None:
 @pytest.mark.parametrize("task", ["picking", "magnitude"])
 def test_a_batch_in_which_nothing_can_be_read(task: str, data_folder: Path) -> None:
     found = outcome(task, data_folder, bad=tuple(range(8)))
-    assert found.unusable == prepared(task, data_folder)[2][:8].tolist()
+    assert found.unread == prepared(task, data_folder)[2][:8].tolist()
     assert found.records == len(prepared(task, data_folder)[2]) - 8
     assert found.table is not None
     assert len(found.table) == found.records
@@ -137,7 +137,7 @@ def test_nothing_can_be_read_at_all(data_folder: Path) -> None:
     found = outcome("magnitude", data_folder, bad=tuple(range(count)))
     assert found.records == 0
     assert np.isnan(found.loss)
-    assert len(found.unusable) == count
+    assert len(found.unread) == count
     assert found.table is None
 
 

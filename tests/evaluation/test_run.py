@@ -72,7 +72,7 @@ def test_files_of_an_evaluation(trained: Path, data_folder: Path, tmp_path: Path
     assert all(path.stat().st_size > 3000 for path in pictures)
     summary = json.loads((tmp_path / "out/metrics.json").read_text())
     assert summary["scores"] == {k: v if np.isfinite(v) else None for k, v in scores.items()}
-    assert (summary["task"], summary["split"], summary["unusable"]) == (task, "val", [])
+    assert (summary["task"], summary["split"], summary["unreadable"]) == (task, "val", {})
     assert (summary["data"], summary["checkpoint"]) == (str(data_folder), str(stored.path))
     assert summary["step"] == int(stored.path.name)
     table = pd.read_csv(tmp_path / "out/predictions.csv")
@@ -141,11 +141,13 @@ def test_damaged_traces_are_counted_and_listed(
     damage(copy, bad)
     run(trained, tmp_path / "out", part="val", data_path=str(copy))
     summary = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert sorted(summary["unusable"]) == sorted(bad)
+    assert sorted(summary["unreadable"]) == sorted(bad)
+    for name, reason in summary["unreadable"].items():
+        assert f"trace {name!r} has 5 samples that are not finite" in reason
     assert summary["records"] == len(table) - 2
     rest = pd.read_csv(tmp_path / "out/predictions.csv")
     assert rest["trace_name"].tolist() == table.drop([0, 2])["trace_name"].tolist()
-    assert "2 records could not be used, listed in metrics.json" in capsys.readouterr().out
+    assert "2 traces could not be read; metrics.json says why" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("trained", ["picking", "magnitude"], indirect=True)
@@ -164,8 +166,11 @@ def test_another_catalogue_is_named_as_such(
     copy = shutil.copytree(data_folder, tmp_path / "copy")
     table = pd.read_csv(copy / "merge.csv", low_memory=False)
     table.iloc[:40].to_csv(copy / "merge.csv", index=False)
+    message = r"another catalogue than the one .* no test part .*--split=all"
+    with pytest.raises(ValueError, match=message):
+        run(trained, tmp_path / "out", part="test", data_path=str(copy))
     run(trained, tmp_path / "out", part="all", data_path=str(copy))
-    assert "another catalogue than the one" in capsys.readouterr().out
+    assert "another catalogue than that of the training" in capsys.readouterr().out
     assert json.loads((tmp_path / "out/metrics.json").read_text())["records"] <= 40
 
 

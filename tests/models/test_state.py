@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seismollm_jax import models
-from seismollm_jax.models.family import count_by_part
 from seismollm_jax.models.layers import BatchNorm
 from seismollm_jax.models.state import batch_stats, key, merge, path, split
 from seismollm_jax.models.weights import LAYOUTS, Rule, WeightsError, batch_norm, convolution, read
@@ -75,11 +74,6 @@ parts = st.one_of(st.integers(0, 99), st.from_regex(r"[a-z_]+", fullmatch=True))
 @given(st.lists(parts, min_size=1, max_size=6).map(tuple))
 def test_keys_and_paths_are_the_same_thing(where: tuple) -> None:
     assert path(key(where)) == where
-
-
-def test_counts_by_part() -> None:
-    tree = {"a": {"x": np.zeros((2, 3)), "y": np.zeros(4)}, "b": np.zeros(5)}
-    assert count_by_part(tree) == {"a": 10, "b": 5}
 
 
 def test_unknown_family() -> None:

@@ -100,6 +100,7 @@ def test_best_and_latest_checkpoint_say_what_they_are(straight: Path, data_folde
         "component_order": "ZNE",
         "normalisation": "std",
         "window": 640,
+        "p_position_ratio": None,
         "output": {"per_sample": False, "channels": 1, "activation": "sigmoid", "scale": 8.0},
         "labels": ["magnitude"],
     }
@@ -118,9 +119,11 @@ def test_stopping_and_continuing_changes_nothing(
     assert lines(tmp_path, "val") == lines(straight, "val")
     assert_same_network(latest(tmp_path), latest(straight))
     assert_same_network(find(tmp_path), find(straight))
-    # A third time there is nothing left to do.
+    # A third time there is nothing left to do, and the scores are those of the last validation.
     files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert loop.run(config(data_folder), tmp_path) == {}
+    again = loop.run(config(data_folder), tmp_path)
+    assert again.items() <= lines(straight, "val")[EPOCHS * EPOCH_STEPS].items()
+    assert again
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == files
 
 
@@ -172,20 +175,46 @@ def test_number_of_steps_instead_of_epochs(data_folder: Path, tmp_path: Path) ->
 def test_another_split_is_refused(straight: Path, data_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(straight, tmp_path / "run")
     changed = config(data_folder, **{"data.split.seed": 1, "train.epochs": 9})
-    with pytest.raises(ValueError, match=r"split otherwise .*restore data\.path and data\.split"):
+    message = r"began with the split of the data = \w+; this configuration has \w+: restore it"
+    with pytest.raises(ValueError, match=message):
         loop.run(changed, tmp_path / "run")
 
 
-def test_another_network_is_refused(straight: Path, data_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embedder.channels": (2, 2, 4)}, r"the model = \{'embedder': .*restore it, or use a fr"),
+        ({"data.normalisation": "max"}, r"the input = \{'normalisation': 'std'\}; .* 'max'\}"),
+        ({"seed": 1}, "seed = 0; this configuration has 1"),
+        ({"optim.name": "sgd"}, "optim.name = adam"),
+        ({"train.batch_size": 8}, "train.batch_size = 16"),
+        ({"train.shuffle": False}, "train.shuffle = True"),
+        ({"augment.gap_rate": 0.0}, r"augment = \{'gap_rate': 0\.4\}"),
+    ],
+)
+def test_another_run_is_not_continued(
+    straight: Path, data_folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     shutil.copytree(straight, tmp_path / "run")
-    changed = config(data_folder, **{"embedder.channels": (2, 2, 4), "train.epochs": 9})
-    with pytest.raises(CheckpointError, match="does not fit this configuration"):
-        loop.run(changed, tmp_path / "run")
+    with pytest.raises(ValueError, match=message):
+        loop.run(config(data_folder, **{"train.epochs": 9, **changes}), tmp_path / "run")
 
 
-def test_batch_that_does_not_divide(data_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"batch_size=12 does not divide over 8 devices"):
-        loop.run(config(data_folder, **{"train.batch_size": 12}), tmp_path)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.batch_size": 12}, r"train\.batch_size=12 does not divide over 8 devices"),
+        ({"train.eval_batch_size": 0}, r"train\.eval_batch_size=0 does not divide"),
+        ({"train.epochs": 0}, r"train\.epochs=0 must be at least 1"),
+        ({"train.log_every": 0}, r"train\.log_every=0 must be at least 1"),
+        ({"data.split.train": 1.0, "data.split.val": 0.0}, r"the val part of .* is empty"),
+    ],
+)
+def test_numbers_that_make_no_sense(
+    data_folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        loop.run(config(data_folder, **changes), tmp_path)
 
 
 @dataclasses.dataclass
@@ -193,7 +222,7 @@ class Scripted:
     """An outcome of a validation that says what it is told."""
 
     loss: float
-    unusable: tuple[int, ...] = ()
+    unread: tuple[int, ...] = ()
 
     def scores(self) -> dict[str, float]:
         return {"loss": self.loss}
@@ -211,19 +240,19 @@ def test_stops_when_nothing_improves(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With a patience of 1, two epochs without improvement are one too many; NaN is none."""
-    script(monkeypatch, [2.0, 1.0, math.nan, 1.5, 0.1, 0.1])
+    script(monkeypatch, [math.nan, 2.0, 1.0, math.nan, 1.5, 0.1])
     settings = config(data_folder, **{"train.patience": 1, "train.epochs": 6})
     loop.run(settings, tmp_path)
     assert "stopped: no improvement in 2 epochs" in capsys.readouterr().out
-    assert list(lines(tmp_path, "val")) == [EPOCH_STEPS * epoch for epoch in (1, 2, 3, 4)]
-    assert lines(tmp_path, "val")[3 * EPOCH_STEPS]["loss"] is None
+    assert list(lines(tmp_path, "val")) == [EPOCH_STEPS * epoch for epoch in (1, 2, 3, 4, 5)]
+    assert lines(tmp_path, "val")[4 * EPOCH_STEPS]["loss"] is None
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert kept == [2 * EPOCH_STEPS, 4 * EPOCH_STEPS]
-    assert find(tmp_path).name == str(2 * EPOCH_STEPS)
+    assert kept == [3 * EPOCH_STEPS, 5 * EPOCH_STEPS]
+    assert find(tmp_path).name == str(3 * EPOCH_STEPS)
     progress = read_description(latest(tmp_path))["progress"]
     assert progress["epochs_since_best"] == 2
     loop.run(settings, tmp_path)  # stays stopped
-    assert latest(tmp_path).name == str(4 * EPOCH_STEPS)
+    assert latest(tmp_path).name == str(5 * EPOCH_STEPS)
 
 
 def test_patience_begins_anew_after_an_improvement(
@@ -265,7 +294,7 @@ def test_bad_traces_are_left_out_and_named(
     split = {"data.split.by": "row", "data.split.shuffle": False}
     loop.run(stead(folder, **split), tmp_path / "run")
     console = capsys.readouterr().out
-    assert "3 records were left out of this pass" in console
+    assert "3 traces could not be read and were left out" in console
     for name in names:
         assert f"trace {name!r} has 6000 samples that are not finite" in console
     assert latest(tmp_path / "run").is_dir()
@@ -275,7 +304,7 @@ def test_too_many_bad_traces_end_the_run(data_folder: Path, tmp_path: Path) -> N
     folder = shutil.copytree(data_folder, tmp_path / "data")
     spoil(folder, 12)
     split = {"data.split.by": "row", "data.split.shuffle": False}
-    message = r"too many records cannot be used\. 12 records were left out"
+    message = r"too many traces cannot be read\. 12 traces could not be read"
     with pytest.raises(loop.TrainingError, match=message):
         loop.run(stead(folder, **split), tmp_path / "run")
 

@@ -66,6 +66,7 @@ def batch(task: str, k: int) -> dict[str, np.ndarray]:
         "waveform": golden["train/x"][k % BATCHES].swapaxes(1, 2),
         TARGETS[task]: target.swapaxes(1, 2) if task == "picking" else target,
         "valid": np.ones(len(target), np.float32),
+        "readable": np.ones(len(target), np.float32),
     }
 
 
