@@ -1,5 +1,6 @@
 """Back-azimuth (baz): direction from the station to the event, degrees clockwise from north."""
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -8,16 +9,8 @@ import numpy as np
 
 from seismollm_jax.metrics.values import ValueMetrics
 from seismollm_jax.models.output import Output
-from seismollm_jax.tasks.base import (
-    Arrays,
-    Context,
-    EncodeValue,
-    Metric,
-    Task,
-    huber,
-    value_answers,
-    value_columns,
-)
+from seismollm_jax.tasks import number
+from seismollm_jax.tasks.base import Arrays, Context, Metric, Task, huber
 
 
 def loss(output: jax.Array, targets: Mapping[str, jax.Array]) -> jax.Array:
@@ -46,12 +39,12 @@ TASK = Task(
     title="back-azimuth",
     needs=("p_sample", "s_sample", "back_azimuth_deg"),
     output=Output(per_sample=False, channels=2, activation="tanh"),
-    encode=EncodeValue("back_azimuth_deg"),
+    encode=functools.partial(number.encode, label="back_azimuth_deg"),
     loss=loss,
     decode=decode,
     metrics=metrics,
-    columns=value_columns,
-    answer_columns=value_answers,
+    columns=number.columns,
+    answer_columns=number.answer_columns,
     labels=("cosine", "sine"),
     units={"back_azimuth_deg": "°"},
 )

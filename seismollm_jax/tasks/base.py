@@ -124,30 +124,3 @@ def one_minus(probability: jax.Array) -> jax.Array:
     Folded, 1 - p + 1e-6 becomes 1.00000095 - p, which moves the logarithm at p = 1 by 0.05.
     """
     return jax.lax.optimization_barrier(1 - probability)
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodeValue:
-    """An encoder for tasks whose target is one number of the record: (1,) float32."""
-
-    name: str
-
-    def __call__(self, sample: Sample, context: Context) -> Arrays:
-        """The record's label under its own name."""
-        del context
-        return {self.name: np.array([getattr(sample, self.name)], np.float32)}
-
-
-def value_columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
-    """Table columns of a task with one number a window: true_<name> and pred_<name>."""
-    del context
-    columns: Arrays = {}
-    for name, predicted in answers.items():
-        columns[f"true_{name}"] = targets[name][:, 0]
-        columns[f"pred_{name}"] = predicted[:, 0]
-    return columns
-
-
-def value_answers(answers: Arrays) -> Arrays:
-    """Columns of a table of windows: the number under its name."""
-    return {name: value[:, 0] for name, value in answers.items()}
