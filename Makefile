@@ -86,7 +86,7 @@ quickstart: $(RUN)
 # -- for those who change something --------------------------------------------------------------
 
 test: $(DEV)
-	@$(PY) -m pytest -n 2
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 lint: $(DEV)
 	@$(PY) -m ruff check .

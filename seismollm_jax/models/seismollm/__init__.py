@@ -39,14 +39,14 @@ def from_settings(settings: Mapping[str, Any]) -> SeisMoLLMConfig:
 def resolve(config: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Settings from an experiment configuration.
 
-    The sizes of GPT-2 come from the settings `known` of a checkpoint, else from
-    `backbone.random` or from config.json of `backbone.weights`.
+    The sizes of GPT-2 come from `backbone.random` for a random one, else from the settings
+    `known` of a checkpoint, else from config.json of `backbone.weights`.
     """
     backbone = config["backbone"]
-    if known is not None:
-        gpt2 = dict(known["gpt2"])
-    elif backbone["weights"] == RANDOM:
+    if backbone["weights"] == RANDOM:
         gpt2 = dict(backbone["random"])
+    elif known is not None:
+        gpt2 = dict(known["gpt2"])
     else:
         gpt2 = dataclasses.asdict(pretrained.read_config(backbone["weights"]))
     settings = {
