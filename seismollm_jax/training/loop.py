@@ -179,7 +179,8 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
             scores = outcome.scores()
             _report_unread(sources["val"], set(outcome.unread), reporter)
             progress = _count(progress, task, outcome, step, step // epoch_steps)
-            reporter.write(step, "val", {"epoch_loss": float(np.mean(losses)), **scores})
+            reporter.write(step, "epoch", {"train_loss": float(np.mean(losses))})
+            reporter.write(step, "val", scores)
             losses = []
             shown = {k: v for k, v in scores.items() if k.rpartition("/")[2] in CONSOLE_SCORES}
             reporter.say(

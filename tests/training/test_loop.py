@@ -80,7 +80,9 @@ def test_what_a_run_leaves(straight: Path, data_folder: Path) -> None:
     for step, line in train.items():
         assert line["lr"] == rate(step - 1)
         assert math.isfinite(line["loss"])
-    assert {"loss", "epoch_loss", "magnitude/mae", "magnitude/r2"} <= set(val[EPOCH_STEPS])
+    assert {"loss", "magnitude/mae", "magnitude/r2"} <= set(val[EPOCH_STEPS])
+    assert [*lines(straight, "epoch")] == ends
+    assert all(math.isfinite(line["train_loss"]) for line in lines(straight, "epoch").values())
 
 
 def test_best_and_latest_checkpoint_say_what_they_are(straight: Path, data_folder: Path) -> None:
