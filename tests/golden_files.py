@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 FOLDER = Path(__file__).parent / "golden"
 
@@ -15,6 +16,13 @@ def load(name: str) -> dict[str, np.ndarray]:
 
 def read_json(name: str):
     return json.loads((FOLDER / name).read_text())
+
+
+def cases(name: str, group: str) -> list:
+    """The recorded cases of a group as test parameters; a group without any is an error."""
+    found = [case for case in read_json(name)["cases"] if case["group"] == group]
+    assert found
+    return [pytest.param(case, id=case["id"]) for case in found]
 
 
 def thin(array: np.ndarray, size: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
 from seismollm_jax.data import catalogue, pipeline
-from seismollm_jax.data.sources import BadTrace, WaveformSource
+from seismollm_jax.data.sources import WaveformSource
 from seismollm_jax.evaluation import pictures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.training import checkpoint
@@ -110,9 +110,11 @@ def run(
             names=names,
         )
     if not outcome.records:
+        unlabelled = f"trace {source.trace_name(0)!r} has no label for this task"
+        first = [*source.why_unreadable(rows[:1].tolist()).values(), unlabelled][0]
         raise ValueError(
             f"none of the {len(rows)} records in the {part} split of {dataset.path} can be used; "
-            f"the first: {_why(source)}"
+            f"the first: {first}"
         )
     scores = outcome.scores()
     if parallel.is_main():
@@ -128,14 +130,6 @@ def run(
 def _format_at(data: dict[str, Any]) -> str:
     # The built-in dataset is in STEAD's layout, so anything given by path is read, never written.
     return "stead" if data["format"] == "builtin" else data["format"]
-
-
-def _why(source: WaveformSource) -> str:
-    try:
-        source[0]
-    except BadTrace as error:
-        return str(error)
-    return f"trace {source.trace_name(0)!r} has no label for this task"
 
 
 def _write(

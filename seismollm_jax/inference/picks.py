@@ -97,9 +97,7 @@ def annotate_stream(
         curves = _Curves(starts, len(segment.data), window, blinding, how)
         waiting.append((segment, curves))
         for start in starts:
-            part = slice(start, start + window)
-            data = normalise_valid(segment.data[part], segment.valid[part], normalise)
-            batch[len(rows)] = cut(data, np.zeros(1, np.int64), window)[0]
+            batch[len(rows)] = normalised_window(segment, int(start), window, normalise)
             rows.append((curves, int(start)))
             if len(rows) == batch_size:
                 run()
@@ -109,6 +107,19 @@ def annotate_stream(
         run()
     for item in waiting:
         yield _finish(*item)
+
+
+def normalised_window(
+    segment: Segment, start: int, window: int, normalise: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The window of a segment from sample `start` on, normalised by `normalise_valid`.
+
+    Returns:
+        (window, 3) float32, 0 beyond the end of the segment.
+    """
+    part = slice(start, start + window)
+    data = normalise_valid(segment.data[part], segment.valid[part], normalise)
+    return cut(data, np.zeros(1, np.int64), window)[0]
 
 
 def normalise_valid(

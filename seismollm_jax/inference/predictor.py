@@ -12,9 +12,9 @@ import pandas as pd
 from seismollm_jax import experiment as experiments
 from seismollm_jax.data.waveform import normalise
 from seismollm_jax.experiment import Experiment
-from seismollm_jax.inference.picks import Pick, annotate_stream, normalise_valid, pick_segment
+from seismollm_jax.inference.picks import Pick, annotate_stream, normalised_window, pick_segment
 from seismollm_jax.inference.streams import Segment
-from seismollm_jax.inference.windows import cut, window_starts
+from seismollm_jax.inference.windows import window_starts
 from seismollm_jax.models.state import merge
 from seismollm_jax.tasks.base import Arrays
 from seismollm_jax.training import checkpoint
@@ -106,8 +106,7 @@ class Predictor:
             ValueError: another shape, or samples that are not finite.
         """
         windows = self._checked(x)
-        mode = self.experiment.sample_options.normalisation
-        normalised = np.stack([normalise(window, mode) for window in windows])
+        normalised = np.stack([self._normalise(window) for window in windows])
         return self.experiment.task.decode(self._forward(normalised), self.experiment.context)
 
     def curves(
@@ -161,11 +160,9 @@ class Predictor:
         columns = self.experiment.task.answer_columns
         assert columns is not None  # every task with one answer a window has it
         starts = window_starts(len(segment.data), self.window, overlap, segment.anchor)
-        windows = []
-        for start in starts:
-            part = slice(start, start + self.window)
-            data = normalise_valid(segment.data[part], segment.valid[part], self._normalise)
-            windows.append(cut(data, np.zeros(1, np.int64), self.window)[0])
+        windows = [
+            normalised_window(segment, int(start), self.window, self._normalise) for start in starts
+        ]
         task, context = self.experiment.task, self.experiment.context
         answers = task.decode(self._forward(np.stack(windows)), context)
         rate = segment.sampling_rate_hz

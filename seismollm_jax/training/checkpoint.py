@@ -237,8 +237,9 @@ def load(directory: str | Path) -> Stored:
     description = read_description(path)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            stored = ocp.StandardCheckpointHandler().metadata(path / "model")
+        handler = ocp.StandardCheckpointHandler()
+        with ocp.Checkpointer(handler) as checkpointer:
+            stored = handler.metadata(path / "model")
             target = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
                 dict(stored),

@@ -122,7 +122,8 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
         + (f"continuing at step {start}" if earlier else "from the beginning")
     )
 
-    made_by = provenance()
+    # What does not change between checkpoints, worked out once.
+    made_by, catalogue_hash = provenance(), catalogue.fingerprint(dataset)
 
     # -- the loop ------------------------------------------------------------------------------
     train_step = make_train_step(experiment, optimizer, layout)
@@ -200,7 +201,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                     "settings": experiment.settings,
                     "contract": experiment.contract(),
                     "split_hash": parts.hash,
-                    "dataset": catalogue.fingerprint(dataset),
+                    "dataset": catalogue_hash,
                     "pretrained": pretrained,
                     "progress": progress,
                     "validation": {k: v if math.isfinite(v) else None for k, v in scores.items()},

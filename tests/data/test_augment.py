@@ -1,5 +1,4 @@
-import json
-from pathlib import Path
+import functools
 
 import numpy as np
 import pytest
@@ -8,10 +7,10 @@ from hypothesis import strategies as st
 
 from seismollm_jax.data import augment as aug
 from seismollm_jax.data.augment import Augmentation, augment
+from tests import golden_files
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-CASES = json.loads((GOLDEN / "augment.json").read_text())["cases"]
-ARRAYS = np.load(GOLDEN / "augment.npz")
+ARRAYS = golden_files.load("augment.npz")
+cases = functools.partial(golden_files.cases, "augment.json")
 NEVER = {
     "generate_noise_rate": 0.0,
     "shift_rate": 0.0,
@@ -21,12 +20,6 @@ NEVER = {
     "add_noise_rate": 0.0,
     "gap_rate": 0.0,
 }
-
-
-def cases(group):
-    found = [case for case in CASES if case["group"] == group]
-    assert found
-    return [pytest.param(case, id=case["id"]) for case in found]
 
 
 def array(case, name):

@@ -1,5 +1,4 @@
-import json
-from pathlib import Path
+import functools
 
 import numpy as np
 import pytest
@@ -7,16 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seismollm_jax.data.waveform import cut, cut_picks, fixed_start, normalise, start_bound
+from tests import golden_files
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-CASES = json.loads((GOLDEN / "augment.json").read_text())["cases"]
-ARRAYS = np.load(GOLDEN / "augment.npz")
-
-
-def cases(group):
-    found = [case for case in CASES if case["group"] == group]
-    assert found
-    return [pytest.param(case, id=case["id"]) for case in found]
+ARRAYS = golden_files.load("augment.npz")
+cases = functools.partial(golden_files.cases, "augment.json")
 
 
 def array(case, name):
