@@ -10,13 +10,9 @@ from flax import nnx
 from seismollm_jax import tasks
 from seismollm_jax.models.seismollm.gpt2 import GPT2Config
 from seismollm_jax.models.seismollm.model import EmbedderConfig, SeisMoLLM, SeisMoLLMConfig
-from seismollm_jax.models.seismollm.names import (
-    GPT2_PREFIX,
-    checkpoint_rules,
-    is_checkpoint_extra,
-)
+from seismollm_jax.models.seismollm.names import GPT2_PREFIX, checkpoint_rules, checkpoint_table
 from seismollm_jax.models.state import Split, key, merge, split
-from seismollm_jax.models.weights import read
+from seismollm_jax.models.weights import Extra, read
 from tests import golden_files
 
 TASKS = tuple(tasks.TASKS)
@@ -49,6 +45,77 @@ def state_dict(task: str) -> dict[str, np.ndarray]:
     return arrays
 
 
+def file_layout(task: str, *, full_size: bool = False) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Every key of a recorded state dict, in its order, with shape and dtype.
+
+    That of the tiny network, or of the published size.
+    """
+    keys = golden_files.read_json("model/keys.json")
+    published = keys[keys[task].get("like", task)]
+    shapes = published["shapes"] | keys[task]["shapes"]
+    if not full_size:
+        recorded = golden_files.read_json("model/training_files.json")[task]["shapes"]
+        shapes = dict(zip(shapes, recorded, strict=True))
+    integers = set(published["int64"])
+    return {
+        name: (tuple(shape), "int64" if i in integers else "float32")
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+
+
+def parameter_order(task: str) -> list[str]:
+    """The keys that PyTorch's optimiser numbers, in that order; of either size."""
+    keys = golden_files.read_json("model/keys.json")
+    published = keys[keys[task].get("like", task)]
+    names = list(published["shapes"])
+    return [names[i] for i in published["parameter_order"]]
+
+
+def full_state_dict(task: str) -> dict[str, np.ndarray]:
+    """The recorded checkpoint with all its keys, in their order.
+
+    To `state_dict` it adds the empty token embedding and the counters of the batch norms.
+    """
+    arrays = state_dict(task)
+    counter = np.array(training(task)["num_batches_tracked"], np.int64)
+    full = {}
+    for name, (shape, dtype) in file_layout(task).items():
+        if dtype == "int64":
+            full[name] = counter.copy()
+        else:
+            # What a state dict lacks must hold nothing.
+            full[name] = arrays.pop(name) if name in arrays else np.empty((0, *shape[1:]), dtype)
+        assert (full[name].shape, full[name].dtype) == (shape, dtype), name
+    assert not arrays, arrays.keys()
+    return full
+
+
+def training(task: str) -> dict[str, Any]:
+    """What a recorded training file holds besides tensors, in the types of the file.
+
+    `epoch`, `loss`, `use_compile`, `use_ddp`, `param_groups` and `scheduler_dict` are as in the
+    file. `n_parameters` is the number of parameters, `state_indices` are those that have
+    moments, `step` is Adam's counter and `num_batches_tracked` the batch norms', which are the same
+    everywhere.
+    """
+    recorded = golden_files.read_json("model/training_files.json")[task]
+    del recorded["shapes"]
+    (group,) = recorded["param_groups"]
+    group["betas"] = tuple(group["betas"])
+    group["params"] = list(range(recorded["n_parameters"]))
+    return recorded
+
+
+def moments() -> dict[str, dict[str, np.ndarray]]:
+    """Adam's moments in the training file of distance: `exp_avg`, `exp_avg_sq`, each by key."""
+    found: dict[str, dict[str, np.ndarray]] = {"exp_avg": {}, "exp_avg_sq": {}}
+    for name, value in golden("distance_training").items():
+        group, _, parameter = name.partition("/")
+        if group in found:
+            found[group][parameter] = value
+    return found
+
+
 @functools.cache
 def shapes(config: SeisMoLLMConfig, task: str) -> Split:
     """The network's parts as shapes."""
@@ -60,10 +127,12 @@ def fill(config: SeisMoLLMConfig, task: str, arrays: dict[str, np.ndarray]) -> d
     """PyTorch arrays -> flat parameters and statistics; every one of them used."""
     parts = shapes(config, task)
     flat = {**parts.params, **parts.frozen, **parts.stats}
-    rules = list(checkpoint_rules(config, tasks.get(task).output))
+    output = tasks.get(task).output
+    rules = checkpoint_rules(config, output)
+    extras = {e.key for e in checkpoint_table(config, output) if isinstance(e, Extra)}
     assert {key(rule.path) for rule in rules} == set(flat)
     wanted = {rule.path: flat[key(rule.path)].shape for rule in rules}
-    values = read(rules, arrays, wanted, source=task, ignore=is_checkpoint_extra)
+    values = read(rules, arrays, wanted, source=task, ignore=extras.__contains__)
     return {key(path): jnp.asarray(value) for path, value in values.items()}
 
 
