@@ -1,40 +1,19 @@
-"""Converts weights: python convert_weights.py gpt2 --source=SRC --output=DIR."""
+"""Weights of other programs: python convert_weights.py {gpt2,from-torch,to-torch,inspect,verify}.
 
-from pathlib import Path
+Every command has its own --help; docs/pytorch.md explains them.
+"""
 
-from absl import app, flags
+import importlib
+from typing import Any
 
 from seismollm_jax import command_line
-from seismollm_jax.models.seismollm import pretrained
-
-SOURCE = flags.DEFINE_string(
-    "source",
-    None,
-    "Hugging Face GPT-2: a local directory, or a hub name such as gpt2-medium.",
-    required=True,
-)
-OUTPUT = flags.DEFINE_string("output", None, "Directory to write; must not exist.", required=True)
+from seismollm_jax.conversion import commands
 
 
-def gpt2() -> None:
-    """Writes a GPT-2 as Flax arrays, for `--config.backbone.weights=DIR`."""
-    description = pretrained.convert(SOURCE.value, Path(OUTPUT.value))
-    print(
-        f"{description['parameters']:,} parameters in {description['arrays']} arrays written to "
-        f"{OUTPUT.value}\nsha256 {description['sha256']}\nuse it with "
-        f"--config.backbone.weights={OUTPUT.value}"
-    )
-
-
-COMMANDS = {"gpt2": gpt2}
-
-
-def main(argv: list[str]) -> None:
-    """Runs the command that the first word names."""
-    if len(argv) != 2 or argv[1] not in COMMANDS:
-        raise app.UsageError(f"give one command out of {', '.join(COMMANDS)}, got {argv[1:]}")
-    COMMANDS[argv[1]]()
+def config_for(task: str) -> dict[str, Any]:
+    """The published experiment of a task, as plain dictionaries."""
+    return importlib.import_module(f"configs.{task}").get_config("stead").to_dict()
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.guarded(lambda: commands.main(config_for))

@@ -17,15 +17,19 @@ def run(main: Callable[[list[str]], None]) -> None:
     The errors that this project and its libraries raise for bad input say what is wrong and what
     to do, so a traceback would only hide that. Set SEISMOLLM_TRACEBACK=1 to see it.
     """
+    app.run(lambda argv: guarded(lambda: main(argv)), flags_parser=_parse)
 
-    def guarded(argv: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # Orbax writes a page for every checkpoint
-        try:
-            main(argv)
-        except (ValueError, OSError, ImportError, RuntimeError) as error:
-            _fail(f"{type(error).__name__}: {error}")
 
-    app.run(guarded, flags_parser=_parse)
+def guarded(call: Callable[[], None]) -> None:
+    """Calls; bad input ends the program with a message and exit code 1."""
+    logging.set_verbosity(logging.WARNING)  # Orbax writes a page for every checkpoint
+    try:
+        call()
+    except BrokenPipeError:  # whoever read our output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        _fail(f"{type(error).__name__}: {error}")
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ ALLOWED = {
     "training": {*LEAVES, "tasks", "experiment", "evaluation"},
     "evaluation": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
     "inference": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
-    "conversion": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
+    "conversion": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.optim"},
     "": {"inference.predictor"},  # the package's __init__
 }
 ONLY_IN = {

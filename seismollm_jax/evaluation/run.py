@@ -54,7 +54,8 @@ def run(
     dataset = catalogue.open_dataset(data)
     parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
     same = catalogue.fingerprint(dataset) == description["dataset"]
-    if not same and part != "all":
+    unknown = description["dataset"] is None  # trained by another program
+    if not same and not unknown and part != "all":
         raise ValueError(
             f"{dataset.path} is another catalogue than the one this checkpoint was trained on, so "
             f"it has no {part} part that is known to be free of training traces; evaluate "
@@ -75,7 +76,12 @@ def run(
     layout = parallel.make_layout()
     say = print if parallel.is_main() else (lambda text: None)
     say(f"{stored.path}: {task.name}, {len(rows)} traces of {dataset.path}, split {part}")
-    if not same:
+    if unknown:
+        say(
+            "  a converted checkpoint does not say what it was trained on: make sure that no trace "
+            "of this part was among that"
+        )
+    elif not same:
         say(
             "  another catalogue than that of the training: traces of both would flatter the scores"
         )

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
@@ -225,6 +226,66 @@ def read_description(path: Path) -> dict[str, Any]:
             f"({description.get('provenance', {}).get('versions', {}).get('seismollm_jax', '?')})"
         )
     return description
+
+
+def read_optimizer(path: Path, like: Any) -> Any:
+    """The optimiser's state of one checkpoint, on the default device.
+
+    Args:
+        path: the checkpoint, as `find` gives it.
+        like: a tree of the same structure and shapes.
+
+    Raises:
+        CheckpointError: damaged, or the state of another optimiser.
+    """
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+        {"step": np.zeros((), np.int32), "opt": like},
+    )
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(path / "train", args=ocp.args.StandardRestore(target))[
+                "opt"
+            ]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path / 'train'} is damaged, or not of the optimiser that the description names "
+            f"({error})"
+        ) from error
+
+
+def read_shapes(path: Path) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
+    """Shape and type of every array of a network, by part (params, frozen, stats) and name.
+
+    Raises:
+        CheckpointError: damaged.
+    """
+    try:
+        stored = dict(ocp.PyTreeCheckpointHandler().metadata(path / "model"))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path / 'model'} is damaged ({error})") from error
+    return {
+        part: {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in leaves.items()}
+        for part, leaves in stored.items()
+    }
+
+
+def read_some(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some of a network's arrays, whichever part they are in, without reading the others.
+
+    Args:
+        path: the checkpoint, as `find` gives it.
+        names: flat names, all of which must be there.
+    """
+    handler = ocp.PyTreeCheckpointHandler()
+    with ocp.Checkpointer(handler) as checkpointer:
+        stored = dict(handler.metadata(path / "model"))
+        item = {part: {n: 0 for n in leaves if n in names} for part, leaves in stored.items()}
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+        arguments = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
+        found = checkpointer.restore(path / "model", args=arguments)
+    return {name: value for leaves in found.values() for name, value in leaves.items()}
 
 
 def load(directory: str | Path) -> Stored:

@@ -206,6 +206,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                     "progress": progress,
                     "validation": {k: v if math.isfinite(v) else None for k, v in scores.items()},
                     "provenance": made_by,
+                    "conversion": earlier.get("conversion") if earlier else None,
                 },
                 monitor if math.isfinite(monitor) else worst,
             )

@@ -102,7 +102,8 @@ def check_continues(earlier: Mapping[str, Any], experiment: Experiment, split_ha
     """Refuses to continue a run as another one.
 
     What may change: where the data lie, how they are loaded, the learning rates and how long to
-    train.
+    train. A network converted from elsewhere does not say on which split, with which seed or with
+    which batches it was trained, so those are not compared for it.
 
     Args:
         earlier: description of the checkpoint.
@@ -117,12 +118,14 @@ def check_continues(earlier: Mapping[str, Any], experiment: Experiment, split_ha
         "task": (earlier["task"], experiment.task.name),
         "the model": (earlier["settings"], _as_json(experiment.settings)),
         "the input": (earlier["contract"], _as_json(experiment.contract())),
-        "the split of the data": (earlier["split_hash"], split_hash),
         "optim.name": (before["optim"]["name"], now["optim"]["name"]),
     }
-    pairs |= {name: (before[name], _as_json(now[name])) for name in ("seed", "augment", "options")}
-    for name in ("batch_size", "shuffle"):
-        pairs[f"train.{name}"] = (before["train"][name], now["train"][name])
+    if earlier["split_hash"] is not None:
+        pairs["the split of the data"] = (earlier["split_hash"], split_hash)
+        for name in ("seed", "augment", "options"):
+            pairs[name] = (before[name], _as_json(now[name]))
+        for name in ("batch_size", "shuffle"):
+            pairs[f"train.{name}"] = (before["train"][name], now["train"][name])
     for name, (old, new) in pairs.items():
         if old != new:
             raise ValueError(

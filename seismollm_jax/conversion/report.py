@@ -1,0 +1,86 @@
+"""What a conversion did, tensor by tensor, and how its results come into being: whole or not."""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seismollm_jax.conversion.network import Tensor
+
+COLUMNS = ("source", "target", "transform", "shape", "dtype")
+
+
+class ConversionError(ValueError):
+    """Something that does not convert, or is not what it should be.
+
+    Attributes:
+        problems: one line each, all of them.
+    """
+
+    def __init__(self, source: Any, problems: Sequence[str], what: str = "cannot be converted"):
+        self.problems = list(problems)
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        super().__init__(f"{source} {what}, {count}:\n  " + "\n  ".join(self.problems))
+
+
+@dataclasses.dataclass
+class Report:
+    """Filled while a command runs, so that it is complete up to the point of a failure.
+
+    Attributes:
+        command: what was asked for.
+        facts: what was found out: task, sizes, provenance, verification.
+        rows: one tensor each, in the order of `COLUMNS`; shape and dtype are the source's.
+        problems: why it failed; empty if it did not.
+    """
+
+    command: str
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rows: list[tuple[str, str, str, str, str]] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, source: str, target: str, transform: str, tensor: Tensor) -> None:
+        """Adds the row of one tensor; what has no counterpart shows as a dash."""
+        shape = str(tensor.shape)
+        self.rows.append((source or "-", target or "-", transform, shape, tensor.dtype))
+
+    def table(self) -> str:
+        """The rows in columns."""
+        rows = [COLUMNS, *self.rows]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return "\n".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Writes everything as JSON, replacing an earlier report."""
+        content = {
+            "command": self.command,
+            **self.facts,
+            "tensors": [dict(zip(COLUMNS, row, strict=True)) for row in self.rows],
+            "problems": self.problems,
+        }
+        path.unlink(missing_ok=True)
+        with whole(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
+
+
+@contextmanager
+def whole(output: Path) -> Iterator[Path]:
+    """A temporary name beside `output` for a file or directory that is to become it.
+
+    It gets its name when everything has been written and checked, or vanishes.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        temporary.rename(output)
+    finally:
+        if temporary.is_file():
+            temporary.unlink()
+        else:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,182 @@
+"""A checkpoint of this project becomes a file that the PyTorch original reads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seismollm_jax.conversion import (
+    comparison,
+    safetensors_files,
+    tensor_files,
+    torch_files,
+    training_state,
+)
+from seismollm_jax.conversion.folding import fold
+from seismollm_jax.conversion.network import Network
+from seismollm_jax.conversion.opening import ConfigFor, Given, open_network
+from seismollm_jax.conversion.report import ConversionError, Report, whole
+from seismollm_jax.models.seismollm import pretrained
+from seismollm_jax.models.seismollm.names import VERSION, gpt2_rules
+from seismollm_jax.training import checkpoint
+
+FORMATS = ("pth", "safetensors")
+"""File formats that can be written."""
+
+
+def convert(
+    directory: Path,
+    *,
+    config_for: ConfigFor,
+    report: Report,
+    output: Path | None = None,
+    gpt2_output: Path | None = None,
+    file_format: str = "pth",
+    weights_only: bool = False,
+    merge_lora: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Writes a checkpoint as a training file or state dict of the original, or its GPT-2, or both.
+
+    The file is read again and compared tensor by tensor, and its output in PyTorch, where that is
+    installed, with the checkpoint's here; it only gets its name when all is well.
+
+    Args:
+        directory: a checkpoint or working directory (its best checkpoint).
+        config_for: as for `opening.open_network`.
+        report: gets tensors and facts.
+        output: the file; must not exist.
+        gpt2_output: directory for the backbone with its adapters folded in, in Hugging Face's
+            layout; must not exist.
+        file_format: one of `FORMATS`; safetensors holds the state dict alone.
+        weights_only: the state dict alone, without optimiser and schedule.
+        merge_lora: fold the adapters into GPT-2's layers; the result is a state dict alone, and
+            none that the original loads.
+        dry_run: write nothing.
+
+    Raises:
+        ConversionError: outputs or tensors differ.
+        CheckpointError: no checkpoint there, or a damaged one.
+        FileExistsError: something is there already.
+        ImportError: a .pth is wanted without PyTorch.
+    """
+    for path in (output, gpt2_output):
+        if path is not None and path.exists() and not dry_run:
+            raise FileExistsError(f"{path} exists; choose another name or remove it")
+    if not directory.is_dir():
+        raise checkpoint.CheckpointError(f"{directory} is not a directory with a checkpoint")
+    bare = weights_only or merge_lora or file_format == "safetensors"
+    network = open_network(directory, Given(weights_only=bare), config_for)
+    written = fold(network) if merge_lora else network
+    _fill(report, written)
+    if dry_run:
+        return
+    arrays = comparison.state(network)
+    verification = comparison.verified(written, network.experiment, arrays)
+    report.facts["verification"] = verification
+    if verification["passed"] is False:
+        raise ConversionError(
+            directory,
+            [
+                f"outputs differ from PyTorch's by {verification['largest_difference']:.1e} of "
+                f"their size, more than {verification['tolerance']:.0e}"
+            ],
+        )
+    if output is not None:
+        notes = {
+            "description": written.description,
+            "conversion": {
+                "source": f"{network.path.parent.parent.name}/checkpoints/{network.path.name}",
+                "sha256": pretrained.sha256(
+                    {rule.path: rule.convert(network.read(rule.key)) for rule in network.rules}
+                ),
+                "rules": VERSION,
+                "merged": merge_lora,
+                "verification": verification,
+                "provenance": checkpoint.provenance(),
+                "earlier": network.description.get("conversion"),
+            },
+        }
+        _write(written, output, file_format, notes, bare=bare)
+        report.facts["output"] = str(output)
+    if gpt2_output is not None:
+        write_gpt2(fold(network), gpt2_output)
+        report.facts["gpt2_output"] = str(gpt2_output)
+
+
+def _fill(report: Report, network: Network) -> None:
+    report.facts |= {
+        "source": str(network.path),
+        "task": network.experiment.task.name,
+        "settings": network.experiment.settings,
+        "training": network.training() is not None,
+    }
+    for tensor in network.tensors():
+        report.add(tensor.ours, tensor.theirs, tensor.transform, tensor)
+
+
+def _write(
+    network: Network, output: Path, file_format: str, notes: dict[str, Any], *, bare: bool
+) -> None:
+    values = {e.key: np.asarray(network.read(e.key), order="C") for e in network.table}
+    with whole(output) as temporary:
+        if file_format == "safetensors":
+            safetensors_files.write(temporary, values, notes)
+        elif bare:
+            torch_files.write(temporary, values)
+        else:
+            training = network.training()
+            assert training is not None  # it is only left out of bare files
+            rest = training_state.write(training, network.table, network.experiment.is_trainable)
+            content = {"epoch": rest.pop("epoch"), "model_dict": values, **rest}
+            torch_files.write(temporary, {**content, "seismollm_jax": json.dumps(notes)})
+        again = tensor_files.open_file(temporary)
+        tensor_files.check(again)
+        found = {key: entry.read() for key, entry in again.tensors.items()}
+        wrong = [
+            f"{key} was not written as it is; disk failing?"
+            for key in {**values, **found}
+            if key not in values
+            or key not in found
+            or found[key].shape != values[key].shape
+            or found[key].tobytes() != values[key].tobytes()
+        ]
+        if wrong:
+            raise ConversionError(output, wrong, "is damaged")
+
+
+def write_gpt2(network: Network, output: Path) -> None:
+    """Writes the backbone of a network without adapters as a Hugging Face GPT-2 directory.
+
+    It has the layers that the network kept, and a vocabulary of none.
+    """
+    config = network.config
+    prefix = "llm_blocks.llm."
+    arrays = {
+        rule.key: np.asarray(network.read(prefix + rule.key), order="C")
+        for rule in gpt2_rules(range(config.layers))
+    }
+    fields = {
+        "architectures": ["GPT2Model"],
+        "model_type": "gpt2",
+        "vocab_size": 0,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "n_embd": config.gpt2.n_embd,
+        "n_head": config.gpt2.n_head,
+        "n_layer": config.layers,
+        "n_positions": config.gpt2.n_positions,
+        "n_inner": config.gpt2.n_inner,
+        "layer_norm_epsilon": config.gpt2.layer_norm_epsilon,
+        "activation_function": config.gpt2.activation_function,
+        "embd_pdrop": config.gpt2.embd_pdrop,
+        "attn_pdrop": config.gpt2.attn_pdrop,
+        "resid_pdrop": config.gpt2.resid_pdrop,
+        "torch_dtype": "float32",
+    }
+    with whole(output) as temporary:
+        temporary.mkdir()
+        (temporary / "config.json").write_text(json.dumps(fields, indent=1) + "\n")
+        embedding = {"wte.weight": np.zeros((0, config.gpt2.n_embd), np.float32)}
+        safetensors_files.write(temporary / "model.safetensors", embedding | arrays, {})

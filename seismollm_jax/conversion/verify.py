@@ -1,0 +1,183 @@
+"""Compares two networks in any two formats: settings, tensors, training state, outputs."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seismollm_jax.conversion import comparison, tensor_files
+from seismollm_jax.conversion.folding import fold
+from seismollm_jax.conversion.network import Network
+from seismollm_jax.conversion.opening import ConfigFor, Given, open_network
+from seismollm_jax.conversion.report import ConversionError, Report
+
+FOLDED_TOLERANCE = 1e-6  # of the largest magnitude, where adapters were folded on one side
+
+
+def verify(a: Path, b: Path, *, given: Given, config_for: ConfigFor, report: Report) -> None:
+    """Compares two networks; returns if nothing differs.
+
+    Tensors must agree bit for bit, apart from those into which adapters were folded on one side.
+    Outputs are compared between all frameworks that are installed. What one file does not say about
+    itself is taken from the other, then from `given`.
+
+    Args:
+        a: a checkpoint directory, .pth, .pt or .safetensors file.
+        b: another, of any of these formats.
+        given: what neither says.
+        config_for: as for `opening.open_network`.
+        report: gets one row for each tensor, and the figures.
+
+    Raises:
+        ConversionError: they differ; all differences. Or one of them makes no network.
+        FileError, CheckpointError: damaged, or something else.
+    """
+    first, second = _open_both(a, b, given, config_for)
+    report.facts |= {
+        "a": {"path": str(first.path), "format": first.format},
+        "b": {"path": str(second.path), "format": second.format},
+        "task": first.experiment.task.name,
+    }
+    plain = [not network.config.adapters.rank for network in (first, second)]
+    folded = plain[0] != plain[1]
+    if folded:
+        first, second = fold(first), fold(second)
+    problems = _settings(first, second, folded=folded)
+    problems += _tensors(first, second, FOLDED_TOLERANCE if folded else 0.0, report)
+    if not folded:
+        problems += _training(first, second, report)
+    if not problems:
+        problems += _outputs(first, second, report)
+    if problems:
+        raise ConversionError(f"{a} and {b}", problems, "differ")
+
+
+def _describes_itself(path: Path) -> bool:
+    return path.is_dir() or "description" in tensor_files.open_file(path).notes
+
+
+def _open_both(a: Path, b: Path, given: Given, config_for: ConfigFor) -> tuple[Network, Network]:
+    for path in (a, b):
+        if path.is_file():
+            tensor_files.check(tensor_files.open_file(path))
+        elif not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+    if _describes_itself(a) or not _describes_itself(b):
+        first = open_network(a, given, config_for)
+        return first, open_network(b, _like(first, given), config_for)
+    second = open_network(b, given, config_for)
+    return open_network(a, _like(second, given), config_for), second
+
+
+def _like(network: Network, given: Given) -> Given:
+    """What to tell about a file that is meant to be the same network."""
+    config, options = network.config, network.experiment.sample_options
+    return Given(
+        task=network.experiment.task.name,
+        gpt2=config.gpt2,
+        sampling_rate_hz=options.sampling_rate_hz,
+        window=options.window,
+        normalisation=options.normalisation,
+        strides=config.embedder.strides,
+        lora_alpha=config.lora.alpha,
+        lora_dropout=config.lora.dropout,
+        tuning=config.tuning if config.tuning != "lora" else None,
+        optimizer=given.optimizer,
+        lossy_casts=given.lossy_casts,
+        weights_only=given.weights_only,
+    )
+
+
+def _settings(a: Network, b: Network, *, folded: bool) -> list[str]:
+    problems = []
+    ours, theirs = (dataclasses.asdict(network.config) for network in (a, b))
+    unseen = {"start_layer", "compute_dtype"}  # where layers came from; how it is run
+    unseen |= {"tuning", "lora"} if folded else set()
+    if not a.experiment.task.output.per_sample:
+        unseen |= {"head_channels"}
+    for name, value in ours.items():
+        if name not in unseen and value != theirs[name]:
+            problems.append(f"setting {name}: {value} and {theirs[name]}")
+    contracts = a.experiment.contract(), b.experiment.contract()
+    for name in contracts[0]:
+        if contracts[0][name] != contracts[1][name]:
+            problems.append(f"{name}: {contracts[0][name]} and {contracts[1][name]}")
+    return problems
+
+
+def _tensors(a: Network, b: Network, allowed: float, report: Report) -> list[str]:
+    problems, equal, folded, largest = [], 0, 0, 0.0
+    known = {tensor.theirs: tensor for tensor in b.tensors()}
+    for tensor in a.tensors():
+        other = known.pop(tensor.theirs, None)
+        if other is None or other.shape != tensor.shape:
+            what = "missing" if other is None else f"of shape {other.shape}"
+            problems.append(f"{tensor.theirs}: {tensor.shape} and {what}")
+            report.add(tensor.theirs, tensor.theirs, what, tensor)
+            continue
+        if " of " in tensor.theirs:  # a moment of the optimiser, compared elsewhere
+            continue
+        x, y = a.read(tensor.theirs), b.read(tensor.theirs)
+        if x.tobytes() == y.tobytes():
+            equal += 1
+            report.add(tensor.theirs, tensor.theirs, "equal", tensor)
+            continue
+        difference = comparison.difference(x.astype(np.float64), y.astype(np.float64))
+        largest = max(largest, difference)
+        text = f"differs by {difference:.1e} of its size"
+        report.add(tensor.theirs, tensor.theirs, text, tensor)
+        if difference > allowed:
+            problems.append(f"{tensor.theirs}: {text}")
+        else:
+            folded += 1
+    problems += [f"{name}: missing and {tensor.shape}" for name, tensor in known.items()]
+    report.facts["tensors"] = {
+        "equal": equal,
+        "folded": folded,
+        "largest_difference": largest,
+        "allowed": allowed,
+    }
+    return problems
+
+
+def _training(a: Network, b: Network, report: Report) -> list[str]:
+    one, two = a.training(), b.training()
+    if one is None or two is None:
+        report.facts["training"] = "not in both"
+        return []
+    problems = []
+    fields = {field.name for field in dataclasses.fields(one)} - {"moments"}
+    for name in sorted(fields):
+        if getattr(one, name) != getattr(two, name):
+            problems.append(f"training: {name} {getattr(one, name)} and {getattr(two, name)}")
+    names = {rule.path: rule.key for rule in a.rules}
+    for field, arrays in one.moments.items():
+        others: Mapping[Any, np.ndarray] = two.moments.get(field, {})
+        problems += [
+            f"training: {field} of {names[path]} differs"
+            for path, value in arrays.items()
+            if path not in others or value.tobytes() != others[path].tobytes()
+        ]
+    report.facts["training"] = "differs" if problems else "equal"
+    return problems
+
+
+def _outputs(a: Network, b: Network, report: Report) -> list[str]:
+    x = comparison.windows(a.experiment)
+    outputs = {}
+    for name, network in (("a", a), ("b", b)):
+        arrays = comparison.state(network)
+        outputs[f"{name} in JAX"] = comparison.in_jax(network.experiment, arrays, x)
+        del arrays
+        if comparison.has_torch():
+            outputs[f"{name} in PyTorch"] = comparison.in_torch(network, x)
+    (reference, expected), *others = outputs.items()
+    allowed, problems = comparison.tolerance(a.experiment), []
+    found = {f"{reference} - {name}": comparison.difference(expected, y) for name, y in others}
+    for name, difference in found.items():
+        if difference > allowed:
+            problems.append(f"outputs {name}: {difference:.1e} of their size")
+    report.facts["outputs"] = {**found, "allowed": allowed, "windows": list(x.shape)}
+    return problems
