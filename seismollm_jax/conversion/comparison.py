@@ -70,7 +70,12 @@ class _Arrays(Mapping[str, np.ndarray]):
 
 
 def state(network: Network) -> dict[str, jax.Array]:
-    """All arrays of the network by our names, copied to the default device."""
+    """All arrays of the network by our names, on the default device.
+
+    Those of a file are copied, so that the file need not stay mapped into memory.
+    """
+    if network.loaded is not None:
+        return network.loaded()
     return {
         name_of(rule.path): jax.numpy.array(rule.convert(network.read(rule.key)), copy=True)
         for rule in network.rules

@@ -51,5 +51,6 @@ def fold(network: Network) -> Network:
         dtypes={e.key: e.dtype if isinstance(e, Extra) else "float32" for e in table},
         read=read,
         training=training,
+        loaded=None,
         description={**network.description, "config": config_fields, "settings": settings},
     )

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from seismollm_jax.conversion import comparison, tensor_files, training_state
-from seismollm_jax.conversion.network import Network, counters
+from seismollm_jax.conversion.network import Network, counters, identical
 from seismollm_jax.conversion.opening import ConfigFor, Given, open_network
 from seismollm_jax.conversion.report import ConversionError, Report, whole
 from seismollm_jax.models.seismollm.names import VERSION
@@ -165,6 +165,6 @@ def _compare(folder: Path, arrays: dict[str, jax.Array]) -> None:
         if size > READ_BACK_BYTES or i == len(names) - 1:
             again = checkpoint.read_some(path, group)
             for one in group:
-                if np.asarray(arrays[one]).tobytes() != again[one].tobytes():
+                if not identical(np.asarray(arrays[one]), again[one]):
                     raise ConversionError(path, [f"{one} was not written as it is; disk failing?"])
             group, size = [], 0

@@ -43,6 +43,7 @@ class Network:
         assumed: what the file does not say and nobody told.
         given: what the file does not say and somebody told.
         ignored: names in the file that play no part, with the reason.
+        loaded: gives all arrays by our names, for a checkpoint, which is read as a whole.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Network:
     assumed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    loaded: Callable[[], dict[str, Any]] | None = None
 
     @property
     def config(self) -> SeisMoLLMConfig:
@@ -127,6 +129,14 @@ def counter(description: Mapping[str, Any], key: str) -> int:
         return steps
     values = before["values"]
     return steps - before["step"] + (values[key] if isinstance(values, Mapping) else values)
+
+
+def identical(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays agree bit for bit, in shape and type too."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    one, two = (np.ascontiguousarray(x).reshape(-1).view(np.uint8) for x in (a, b))
+    return np.array_equal(one, two)
 
 
 def counters(network: Network) -> int | dict[str, int]:

@@ -134,7 +134,9 @@ def _open_checkpoint(directory: Path, given: Given) -> Network:
         return None if given.weights_only else _stored_training(path, description, experiment)
 
     dtypes = {e.key: "float32" if isinstance(e, Rule) else e.dtype for e in table}
-    return Network(path, "orbax", experiment, table, dtypes, read, training, description)
+    return Network(
+        path, "orbax", experiment, table, dtypes, read, training, description, loaded=arrays
+    )
 
 
 def _stored_training(

@@ -9,7 +9,7 @@ import numpy as np
 
 from seismollm_jax.conversion import comparison, tensor_files
 from seismollm_jax.conversion.folding import fold
-from seismollm_jax.conversion.network import Network
+from seismollm_jax.conversion.network import Network, identical
 from seismollm_jax.conversion.opening import ConfigFor, Given, open_network
 from seismollm_jax.conversion.report import ConversionError, Report
 
@@ -120,7 +120,7 @@ def _tensors(a: Network, b: Network, allowed: float, report: Report) -> list[str
         if " of " in tensor.theirs:  # a moment of the optimiser, compared elsewhere
             continue
         x, y = a.read(tensor.theirs), b.read(tensor.theirs)
-        if x.tobytes() == y.tobytes():
+        if identical(x, y):
             equal += 1
             report.add(tensor.theirs, tensor.theirs, "equal", tensor)
             continue
@@ -158,7 +158,7 @@ def _training(a: Network, b: Network, report: Report) -> list[str]:
         problems += [
             f"training: {field} of {names[path]} differs"
             for path, value in arrays.items()
-            if path not in others or value.tobytes() != others[path].tobytes()
+            if path not in others or not identical(value, others[path])
         ]
     report.facts["training"] = "differs" if problems else "equal"
     return problems

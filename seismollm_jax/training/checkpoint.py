@@ -282,6 +282,7 @@ def read_some(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     with ocp.Checkpointer(handler) as checkpointer:
         stored = dict(handler.metadata(path / "model"))
         item = {part: {n: 0 for n in leaves if n in names} for part, leaves in stored.items()}
+        item = {part: leaves for part, leaves in item.items() if leaves}
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
         arguments = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
         found = checkpointer.restore(path / "model", args=arguments)
