@@ -9,7 +9,11 @@ export QUICKSTART_DIR
 
 VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 RUN := .venv/.installed-$(VERSION)
-DEV := .venv/.installed-for-development-$(VERSION)
+# EXTRAS=test,torch adds the tests of PyTorch files, which are skipped otherwise. PyTorch's default
+# build for Linux brings some gigabytes of CUDA, so nobody gets it unasked.
+EXTRAS ?= test
+COMMA := ,
+DEV := .venv/.installed-$(subst $(COMMA),-,$(EXTRAS))-$(VERSION)
 PY := .venv/bin/python
 
 .PHONY: help quickstart test lint types docs lock clean
@@ -17,7 +21,7 @@ PY := .venv/bin/python
 help:
 	@echo "make quickstart  train, evaluate and predict on built-in data, into QUICKSTART_DIR"
 	@echo "                 (default runs/quickstart)"
-	@echo "make test        all tests"
+	@echo "make test        all tests; with EXTRAS=test,torch those of PyTorch files too"
 	@echo "make lint        style of the code (ruff)"
 	@echo "make types       type checks (mypy)"
 	@echo "make docs        the documentation as web pages, in site/"
@@ -27,7 +31,7 @@ help:
 # -- the environment -----------------------------------------------------------------------------
 
 $(RUN): REQUIREMENT := .
-$(DEV): REQUIREMENT := .[test]
+$(DEV): REQUIREMENT := .[$(EXTRAS)]
 $(RUN) $(DEV): pyproject.toml
 	@case "$(VERSION)" in \
 	3.11|3.12|3.13) ;; \
@@ -100,7 +104,7 @@ docs: $(DEV)
 
 lock: $(DEV)
 	@{ echo "# Exact versions of the development environment (Python 3.11, Linux, CPU); written by make lock."; \
-		$(PY) -m pip freeze --exclude-editable; } > requirements-dev.lock
+		$(PY) -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > requirements-dev.lock
 
 clean:
 	rm -rf .venv site build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
