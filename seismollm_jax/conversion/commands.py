@@ -85,6 +85,13 @@ def run_to_torch(args: argparse.Namespace, report: Report) -> None:
     if "output" in facts:
         what = "training file" if facts["training"] else "state dict"
         print(f"{what} written to {facts['output']}")
+        arguments = ", ".join(f"{k}={v}" for k, v in facts["constructor"].items())
+        print(f"to build the network in the original: {arguments}")
+        if not facts["original_loads_it"]:
+            print(
+                "the original adapts every linear layer, and this network does not have such "
+                "adapters: it loads where the same network is built, not in the original itself"
+            )
     if "gpt2_output" in facts:
         print(f"GPT-2 written to {facts['gpt2_output']}")
 

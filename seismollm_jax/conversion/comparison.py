@@ -1,5 +1,6 @@
 """Runs a network in JAX and in PyTorch on the same windows."""
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterator, Mapping
@@ -83,8 +84,12 @@ def state(network: Network) -> dict[str, jax.Array]:
 
 
 def in_jax(experiment: Experiment, arrays: dict[str, jax.Array], x: np.ndarray) -> np.ndarray:
-    """Output of a network here: (windows, 3, samples) for picking, else (windows, outputs)."""
-    graphdef = experiment.abstract().graphdef
+    """Output of a network here: (windows, 3, samples) for picking, else (windows, outputs).
+
+    Computed in float32, whatever the network was trained in.
+    """
+    settings = {**experiment.settings, "compute_dtype": "float32"}
+    graphdef = dataclasses.replace(experiment, settings=settings).abstract().graphdef
 
     @jax.jit
     def run(arrays: dict[str, jax.Array], x: jax.Array) -> jax.Array:

@@ -169,13 +169,15 @@ def _open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
             description = dict(file.notes["description"])
             experiment = experiments.make(description["config"], description["settings"])
             _check_task(path, given.task, experiment.task)
+            _check_told(path, told, experiment)
         else:
             experiment, assumed = _recognise(file, given.task, told, config_for)
             description = {}
     except ConversionError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise ConversionError(path, [str(error)]) from error
+        reason = str(error).replace("data.window", "--window")
+        raise ConversionError(path, [reason]) from error
     config = seismollm.from_settings(experiment.settings)
     table = tuple(checkpoint_table(config, experiment.task.output))
     training = _checked(file, table, experiment, given)
@@ -208,6 +210,27 @@ def _open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
         {k: dataclasses.asdict(v) if k == "gpt2" else v for k, v in told.items()},
         {key: MASK_REASON for key in file.tensors if is_ignored(key)},
     )
+
+
+def _check_told(path: Path, told: Mapping[str, Any], experiment: Experiment) -> None:
+    """Refuses flags that contradict a file that describes itself."""
+    config = seismollm.from_settings(experiment.settings)
+    known = {
+        **experiment.contract(),
+        "gpt2": config.gpt2,
+        "strides": config.embedder.strides,
+        "lora_alpha": config.lora.alpha,
+        "lora_dropout": config.lora.dropout,
+        "tuning": config.tuning,
+        "optimizer": experiment.config["optim"]["name"],
+    }
+    problems = [
+        f"it says itself that {name} is {known[name]}, not {value}"
+        for name, value in told.items()
+        if known[name] != value
+    ]
+    if problems:
+        raise ConversionError(path, problems)
 
 
 def _recognise(

@@ -18,7 +18,8 @@ from seismollm_jax.conversion.network import Network, identical
 from seismollm_jax.conversion.opening import ConfigFor, Given, open_network
 from seismollm_jax.conversion.report import ConversionError, Report, whole
 from seismollm_jax.models.seismollm import pretrained
-from seismollm_jax.models.seismollm.names import VERSION, gpt2_rules
+from seismollm_jax.models.seismollm.gpt2 import ADAPTED_LAYERS
+from seismollm_jax.models.seismollm.names import PLAIN_PREFIX, VERSION, gpt2_rules
 from seismollm_jax.training import checkpoint
 
 FORMATS = ("pth", "safetensors")
@@ -106,8 +107,23 @@ def convert(
 
 
 def _fill(report: Report, network: Network) -> None:
+    config = network.config
     report.facts |= {
         "source": str(network.path),
+        "constructor": {
+            "in_channels": config.components,
+            "conv_scale_num": config.embedder.scales,
+            "conv_scale_strides": list(config.embedder.kernel_steps),
+            "conv_channels": [*config.embedder.channels, config.features],
+            "conv_kernel_sizes": list(config.embedder.kernels),
+            "conv_strides": list(config.embedder.strides),
+            "llm_layers": config.layers,
+            "d_model": config.gpt2.n_embd,
+            "patch_size": config.patch_size,
+            "dp_head_channels": list(config.head_channels),
+        },
+        "original_loads_it": config.adapters.rank > 0
+        and set(config.adapters.targets) == set(ADAPTED_LAYERS),
         "task": network.experiment.task.name,
         "settings": network.experiment.settings,
         "training": network.training() is not None,
@@ -146,9 +162,8 @@ def write_gpt2(network: Network, output: Path) -> None:
     It has the layers that the network kept, and a vocabulary of none.
     """
     config = network.config
-    prefix = "llm_blocks.llm."
     arrays = {
-        rule.key: np.asarray(network.read(prefix + rule.key), order="C")
+        rule.key: np.asarray(network.read(PLAIN_PREFIX + rule.key), order="C")
         for rule in gpt2_rules(range(config.layers))
     }
     fields = {

@@ -282,12 +282,17 @@ def write(
     entries = parameters(table)
     lr = state.rate(state.step)
     group: dict[str, Any] = {"initial_lr": state.rate.base, "lr": lr}
+    # In PyTorch's order, although nothing depends on it.
     if state.optimizer == "sgd":
-        group |= {"momentum": state.momentum, "dampening": 0, "nesterov": False}
+        group |= {"momentum": state.momentum, "dampening": 0, "weight_decay": state.weight_decay}
+        group |= {"nesterov": False, "maximize": False, "foreach": None}
     else:
-        group |= {"betas": BETAS, "eps": EPSILON, "amsgrad": False, "capturable": False}
-    group |= {"weight_decay": state.weight_decay, "maximize": False, "foreach": None}
-    group |= {"differentiable": False, "fused": None, "params": list(range(len(entries)))}
+        group |= {"betas": BETAS, "eps": EPSILON, "weight_decay": state.weight_decay}
+        group |= {"amsgrad": False, "maximize": False, "foreach": None, "capturable": False}
+    group |= {"differentiable": False, "fused": None}
+    if state.optimizer == "adamw":
+        group["decoupled_weight_decay"] = True  # later versions tell it from Adam by this
+    group["params"] = list(range(len(entries)))
     states: dict[int, dict[str, Any]] = {}
     for index, entry in enumerate(entries):
         if state.moments and isinstance(entry, Rule) and learns(entry.path):

@@ -64,17 +64,26 @@ def _open_both(a: Path, b: Path, given: Given, config_for: ConfigFor) -> tuple[N
             tensor_files.check(tensor_files.open_file(path))
         elif not path.exists():
             raise FileNotFoundError(f"{path} does not exist")
-    if _describes_itself(a) or not _describes_itself(b):
-        first = open_network(a, given, config_for)
+    if not _describes_itself(b):
+        first = open_network(a, _own(a, given), config_for)
         return first, open_network(b, _like(first, given), config_for)
-    second = open_network(b, given, config_for)
+    second = open_network(b, _own(b, given), config_for)
+    if _describes_itself(a):
+        return open_network(a, _own(a, given), config_for), second
     return open_network(a, _like(second, given), config_for), second
+
+
+def _own(path: Path, given: Given) -> Given:
+    """What to tell about a file: to one that describes itself, nothing that it knows better."""
+    if not _describes_itself(path):
+        return given
+    return Given(lossy_casts=given.lossy_casts, weights_only=given.weights_only)
 
 
 def _like(network: Network, given: Given) -> Given:
     """What to tell about a file that is meant to be the same network."""
     config, options = network.config, network.experiment.sample_options
-    return Given(
+    same = Given(
         task=network.experiment.task.name,
         gpt2=config.gpt2,
         sampling_rate_hz=options.sampling_rate_hz,
@@ -84,10 +93,9 @@ def _like(network: Network, given: Given) -> Given:
         lora_alpha=config.lora.alpha,
         lora_dropout=config.lora.dropout,
         tuning=config.tuning if config.tuning != "lora" else None,
-        optimizer=given.optimizer,
-        lossy_casts=given.lossy_casts,
-        weights_only=given.weights_only,
     )
+    told = {name: value for name, value in vars(given).items() if value is not None}
+    return dataclasses.replace(same, **told)
 
 
 def _settings(a: Network, b: Network, *, folded: bool) -> list[str]:

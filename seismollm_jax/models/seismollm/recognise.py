@@ -1,6 +1,7 @@
 """The sizes of a SeisMoLLM, read off the names and shapes in a PyTorch file."""
 
 import dataclasses
+import difflib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -67,16 +68,25 @@ def recognise(
         RecognitionError: no such network, or too little to tell.
         ValueError: sizes that contradict each other.
     """
-    keys = [*shapes]
+    keys, problems = [*shapes], list[str]()
 
     def size(key: str, axis: int) -> int:
         shape = shapes.get(key)
-        if shape is None or len(shape) <= axis:
-            what = "is missing" if shape is None else f"has shape {shape}"
-            raise RecognitionError(f"not a SeisMoLLM state dict: {key} {what}")
-        return shape[axis]
+        if shape is None:
+            like = " or ".join(difflib.get_close_matches(key, keys, n=2, cutoff=0.8))
+            problems.append(f"missing: {key}" + (f" (like {like})" if like else ""))
+        elif len(shape) <= axis:
+            problems.append(f"shape of {key}: {shape}")
+        else:
+            return shape[axis]
+        return 1  # whatever else is missing is to be reported too
 
     blocks = _count(r"convs\.(\d+)\.", keys)
+    if not blocks:
+        raise RecognitionError(
+            "not a SeisMoLLM state dict: no name begins with convs.0, once module. and _orig_mod. "
+            f"are taken off; the first names are {keys[:3]}"
+        )
     if len(strides) != blocks:
         raise RecognitionError(
             f"{blocks} embedder blocks (convs.*) in the file, but strides for {len(strides)}: "
@@ -95,11 +105,20 @@ def recognise(
     width, positions = size(f"{prefix}wpe.weight", 1), size(f"{prefix}wpe.weight", 0)
     layers = _count(re.escape(prefix) + r"h\.(\d+)\.", keys)
     first = f"{prefix}h.0."
-    targets = tuple(name for name in ADAPTED_LAYERS if f"{first}{name}.base_layer.weight" in shapes)
+    pattern = re.compile(re.escape(prefix) + r"h\.\d+\.(.+)\.(?:base_layer|lora_[AB])\.")
+    seen_targets = {match[1] for key in keys if (match := pattern.match(key))}
+    targets = tuple(name for name in ADAPTED_LAYERS if name in seen_targets)
     if adapted and not targets:
-        raise RecognitionError(f"no adapters (…base_layer, …lora_A) under {first}")
+        raise RecognitionError(f"no adapters (base_layer, lora_A, lora_B) under {prefix}h.*")
     inner = size(f"{first}mlp.c_fc." + ("base_layer." * ("mlp.c_fc" in targets)) + "weight", 1)
     rank = size(f"{first}{targets[0]}.lora_A.default.weight", 0) if adapted else 0
+    per_sample = any(key.startswith("out_head.up_layers.") for key in keys)
+    last = "out_head.out_conv.weight" if per_sample else "out_head.lin.weight"
+    ups = range(blocks - 2, -1, -1) if per_sample else ()  # without the last up-layer, reversed
+    seen = [size(f"out_head.up_layers.{i}.conv.weight", 0) for i in ups]
+    channels, components = size(last, 0), size("convs.0.convs.0.in_proj.weight", 0)
+    if problems:
+        raise RecognitionError("; ".join(dict.fromkeys(problems)))
     if not widths[-1] or width % widths[-1]:
         raise RecognitionError(
             f"the embedder's {widths[-1]} channels (convs.{blocks - 1}) do not divide the GPT-2 "
@@ -107,10 +126,6 @@ def recognise(
         )
 
     backbone, assumed = _backbone(width, positions, inner, layers, gpt2)
-    per_sample = any(key.startswith("out_head.up_layers.") for key in keys)
-    last = "out_head.out_conv.weight" if per_sample else "out_head.lin.weight"
-    ups = range(blocks - 2, -1, -1) if per_sample else ()  # without the last up-layer, reversed
-    seen = [size(f"out_head.up_layers.{i}.conv.weight", 0) for i in ups]
     config = SeisMoLLMConfig(
         gpt2=backbone,
         layers=layers,
@@ -127,9 +142,9 @@ def recognise(
         ),
         patch_size=width // widths[-1],
         head_channels=(UNUSED_HEAD_CHANNELS, *seen) if per_sample else _unused_channels(blocks),
-        components=size("convs.0.convs.0.in_proj.weight", 0),
+        components=components,
     )
-    return Recognised(config, per_sample, size(last, 0), assumed)
+    return Recognised(config, per_sample, channels, assumed)
 
 
 def _unused_channels(blocks: int) -> tuple[int, ...]:
