@@ -12,7 +12,7 @@ import jax
 
 from seismollm_jax import tasks
 from seismollm_jax.conversion import from_torch, inspect, to_torch, verify
-from seismollm_jax.conversion.opening import DEFAULTS, ConfigFor, Given
+from seismollm_jax.conversion.foreign import DEFAULTS, ConfigFor, Given
 from seismollm_jax.conversion.report import Report
 from seismollm_jax.models.seismollm import pretrained
 

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from seismollm_jax.conversion import comparison, tensor_files, training_state
+from seismollm_jax.conversion.foreign import ConfigFor, Given
 from seismollm_jax.conversion.network import Network, counters, identical
-from seismollm_jax.conversion.opening import ConfigFor, Given, open_network
+from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError, Report, whole
 from seismollm_jax.models.seismollm.names import VERSION
 from seismollm_jax.training import checkpoint

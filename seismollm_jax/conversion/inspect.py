@@ -9,8 +9,8 @@ from typing import Any
 
 from seismollm_jax import tasks
 from seismollm_jax.conversion import tensor_files
+from seismollm_jax.conversion.foreign import DEFAULTS, tasks_with_head
 from seismollm_jax.conversion.network import Tensor
-from seismollm_jax.conversion.opening import DEFAULTS, tasks_with_head
 from seismollm_jax.conversion.report import Report
 from seismollm_jax.conversion.tensor_files import TensorFile
 from seismollm_jax.models.seismollm import pretrained

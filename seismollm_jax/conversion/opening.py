@@ -2,73 +2,24 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seismollm_jax import experiment as experiments
-from seismollm_jax import tasks
-from seismollm_jax.conversion import tensor_files, training_state
+from seismollm_jax.conversion import training_state
+from seismollm_jax.conversion.foreign import ConfigFor, Given, check_task, open_file
 from seismollm_jax.conversion.network import Network, counter, state_shapes
 from seismollm_jax.conversion.report import ConversionError
-from seismollm_jax.conversion.tensor_files import Entry, TensorFile
-from seismollm_jax.conversion.training_state import TrainingState, TrainingStateError
+from seismollm_jax.conversion.training_state import TrainingState
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models import seismollm
-from seismollm_jax.models.seismollm.gpt2 import GPT2Config
-from seismollm_jax.models.seismollm.model import SeisMoLLMConfig
-from seismollm_jax.models.seismollm.names import MASK_REASON, checkpoint_table, is_ignored
-from seismollm_jax.models.seismollm.recognise import Recognised, recognise
+from seismollm_jax.models.seismollm.names import checkpoint_table
 from seismollm_jax.models.state import key as name_of
-from seismollm_jax.models.weights import COUNTER, Extra, Rule, mismatches
-from seismollm_jax.tasks.base import Task
+from seismollm_jax.models.weights import COUNTER, Rule
 from seismollm_jax.training import checkpoint
-
-ConfigFor = Callable[[str], dict[str, Any]]  # task name -> its configuration, as plain dictionaries
-EXACT = ("float32", "float16", "bfloat16")  # what becomes float32 without loss
-
-
-@dataclasses.dataclass(frozen=True)
-class Given:
-    """What the files of the original do not say; None takes the default, which is recorded.
-
-    Attributes:
-        task: word or short name; needed where two tasks have the same shapes.
-        gpt2: sizes of the backbone, of which heads, epsilon, activation and dropouts count.
-        sampling_rate_hz, window (samples), normalisation: what the network was trained on.
-        strides: of the embedder's blocks.
-        lora_alpha, lora_dropout: of the adapters.
-        tuning: what learns in a backbone without adapters, "full" or "frozen".
-        optimizer: "adam" or "adamw", which older files do not tell apart.
-        lossy_casts: whether float64 may be rounded to float32.
-        weights_only: leave optimiser and schedule out.
-    """
-
-    task: str | None = None
-    gpt2: GPT2Config | None = None
-    sampling_rate_hz: float | None = None
-    window: int | None = None
-    normalisation: str | None = None
-    strides: tuple[int, ...] | None = None
-    lora_alpha: float | None = None
-    lora_dropout: float | None = None
-    tuning: str | None = None
-    optimizer: str | None = None
-    lossy_casts: bool = False
-    weights_only: bool = False
-
-
-# The original's constructor and its run script for STEAD.
-DEFAULTS: dict[str, Any] = {
-    "sampling_rate_hz": 100.0,
-    "window": 6000,
-    "normalisation": "std",
-    "strides": (2, 2, 2, 1),
-    "lora_alpha": 16.0,
-    "lora_dropout": 0.1,
-}
 
 
 def open_network(path: Path, given: Given, config_for: ConfigFor) -> Network:
@@ -88,15 +39,7 @@ def open_network(path: Path, given: Given, config_for: ConfigFor) -> Network:
         return _open_checkpoint(path, given)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    return _open_file(path, given, config_for)
-
-
-def _check_task(path: Path, given: str | None, task: Task) -> None:
-    if given and tasks.get(given) != task:
-        raise ConversionError(path, [f"it says itself that its task is {task.name}, not {given}"])
-
-
-# -- checkpoints of this project -----------------------------------------------------------------
+    return open_file(path, given, config_for)
 
 
 def _open_checkpoint(directory: Path, given: Given) -> Network:
@@ -105,7 +48,7 @@ def _open_checkpoint(directory: Path, given: Given) -> Network:
     experiment = experiments.make(description["config"], description["settings"])
     if experiment.family.name != seismollm.FAMILY.name:
         raise ConversionError(path, [f"a network of the family {experiment.family.name}"])
-    _check_task(path, given.task, experiment.task)
+    check_task(path, given.task, experiment.task)
     config = seismollm.from_settings(experiment.settings)
     table = tuple(checkpoint_table(config, experiment.task.output))
     by_key = {entry.key: entry for entry in table}
@@ -151,221 +94,3 @@ def _stored_training(
     )
     empty = training_state.optimizer_state(blank, experiment.abstract().params)
     return training_state.filled(blank, checkpoint.read_optimizer(path, empty))
-
-
-# -- files of PyTorch ----------------------------------------------------------------------------
-
-
-def _open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
-    file = tensor_files.open_file(path)
-    told = {
-        name: value
-        for name, value in vars(given).items()
-        if value is not None and name not in ("task", "lossy_casts", "weights_only")
-    }
-    assumed: dict[str, Any] = {}
-    try:
-        if "description" in file.notes:
-            description = dict(file.notes["description"])
-            experiment = experiments.make(description["config"], description["settings"])
-            _check_task(path, given.task, experiment.task)
-            _check_told(path, told, experiment)
-        else:
-            experiment, assumed = _recognise(file, given.task, told, config_for)
-            description = {}
-    except ConversionError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).replace("data.window", "--window")
-        raise ConversionError(path, [reason]) from error
-    config = seismollm.from_settings(experiment.settings)
-    table = tuple(checkpoint_table(config, experiment.task.output))
-    training = _checked(file, table, experiment, given)
-    if not description:
-        experiment = _with_optimizer(experiment, training)
-        description = _describe(path, experiment, training)
-    elif training is None:  # nothing to continue; the weights are still those of that run
-        description["progress"] = _progress(None)
-
-    def read(key: str) -> np.ndarray:
-        value = file.tensors[key].read()
-        if file.tensors[key].dtype.startswith("int"):
-            return value.astype(np.int64)
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
-            value = value.astype(np.float32, copy=False)
-        if not np.isfinite(value).all():
-            raise ConversionError(path, [f"{key} holds values that are not finite"])
-        return value
-
-    return Network(
-        path,
-        file.format,
-        experiment,
-        table,
-        {entry.key: file.tensors[entry.key].dtype for entry in table},
-        read,
-        lambda: training,
-        description,
-        assumed,
-        {k: dataclasses.asdict(v) if k == "gpt2" else v for k, v in told.items()},
-        {key: MASK_REASON for key in file.tensors if is_ignored(key)},
-    )
-
-
-def _check_told(path: Path, told: Mapping[str, Any], experiment: Experiment) -> None:
-    """Refuses flags that contradict a file that describes itself."""
-    config = seismollm.from_settings(experiment.settings)
-    known = {
-        **experiment.contract(),
-        "gpt2": config.gpt2,
-        "strides": config.embedder.strides,
-        "lora_alpha": config.lora.alpha,
-        "lora_dropout": config.lora.dropout,
-        "tuning": config.tuning,
-        "optimizer": experiment.config["optim"]["name"],
-    }
-    problems = [
-        f"it says itself that {name} is {known[name]}, not {value}"
-        for name, value in told.items()
-        if known[name] != value
-    ]
-    if problems:
-        raise ConversionError(path, problems)
-
-
-def _recognise(
-    file: TensorFile, task_name: str | None, told: Mapping[str, Any], config_for: ConfigFor
-) -> tuple[Experiment, dict[str, Any]]:
-    """The experiment behind a foreign file, and what of it was assumed."""
-    values = {**DEFAULTS, **told}
-    found = recognise(
-        {key: entry.shape for key, entry in file.tensors.items()},
-        strides=values["strides"],
-        lora_alpha=values["lora_alpha"],
-        lora_dropout=values["lora_dropout"],
-        tuning=values.get("tuning", "full"),
-        gpt2=values.get("gpt2"),
-    )
-    network = found.config
-    if network.components != 3:
-        raise ValueError(f"a network of {network.components} components; three are needed, Z, N, E")
-    candidates = tasks_with_head(found)
-    names = " or ".join(f"{task.name} ({task.short_name})" for task in candidates)
-    if task_name:
-        task = tasks.get(task_name)
-        if task not in candidates:
-            raise ValueError(f"its head is one of {names or 'no task known here'}, not {task.name}")
-    elif len(candidates) == 1:
-        task = candidates[0]
-    elif candidates:
-        raise ValueError(f"its head is one of {names}, which look the same: say which with --task")
-    else:
-        raise ValueError(f"no task has a head of {found.channels} outputs")
-
-    assumed = {name: DEFAULTS[name] for name in DEFAULTS if name not in told} | dict(found.assumed)
-    if network.tuning != "lora":
-        assumed = {k: v for k, v in assumed.items() if not k.startswith("lora_")}
-        assumed |= {} if "tuning" in told else {"tuning": network.tuning}
-    config = config_for(task.name)
-    config["backbone"] |= {"layers": network.layers, "start_layer": 0, "tuning": network.tuning}
-    config["lora"] = dataclasses.asdict(network.lora)
-    config["embedder"] = dataclasses.asdict(network.embedder)
-    config["patch_size"] = network.patch_size
-    config["head"] = {"channels": network.head_channels}
-    config["data"] |= {
-        name: values[name] for name in ("sampling_rate_hz", "window", "normalisation")
-    }
-    return experiments.make(config, dataclasses.asdict(network)), assumed
-
-
-def tasks_with_head(found: Recognised) -> list[Task]:
-    """The tasks whose head has these shapes: often two, since shapes do not show the activation."""
-    return [
-        task
-        for task in map(tasks.get, tasks.TASKS)
-        if (task.output.per_sample, task.output.channels) == (found.per_sample, found.channels)
-    ]
-
-
-def _checked(
-    file: TensorFile, table: tuple[Rule | Extra, ...], experiment: Experiment, given: Given
-) -> TrainingState | None:
-    """Checks everything that can be checked without reading the weights.
-
-    Returns the training state, if there is one and it is wanted.
-    """
-    ours = state_shapes(experiment)
-    shapes = {key: entry.shape for key, entry in file.tensors.items()}
-    problems = mismatches(table, shapes, ours, ignore=is_ignored)
-    for entry in table:
-        if entry.key in file.tensors:
-            problems += _dtype_problem(entry, file.tensors[entry.key], lossy=given.lossy_casts)
-    training = None
-    if file.training is not None and not given.weights_only:
-        try:
-            training = training_state.read(
-                file.training, table, ours, experiment.is_trainable, optimizer=given.optimizer
-            )
-        except TrainingStateError as error:
-            remedy = "; --weights-only leaves optimiser and schedule out"
-            problems += [line + remedy for line in error.problems]
-    if problems:
-        raise ConversionError(file.path, problems)
-    return training
-
-
-def _dtype_problem(entry: Rule | Extra, found: Entry, *, lossy: bool) -> list[str]:
-    if isinstance(entry, Extra) and entry.dtype == "int64":
-        return [] if found.dtype.startswith("int") else [f"type of {entry.key}: {found.dtype}"]
-    if found.dtype in EXACT:
-        return []
-    if found.dtype == "float64":
-        remedy = "rounding it to float32 needs --lossy-casts"
-        return [] if lossy else [f"type of {entry.key}: float64; {remedy}"]
-    return [f"type of {entry.key}: {found.dtype}, expected float32"]
-
-
-def _with_optimizer(experiment: Experiment, training: TrainingState | None) -> Experiment:
-    """The configuration continued: the optimiser and the cycle of the file."""
-    if training is None:
-        return experiment
-    config = dict(experiment.config)
-    config["optim"] = {
-        "name": training.optimizer,
-        "weight_decay": training.weight_decay,
-        "momentum": training.momentum,
-        "base_lr": training.rate.base,
-        "max_lr": training.rate.maximum,
-        "up_steps": training.rate.up,
-        "down_steps": training.rate.down,
-    }
-    return dataclasses.replace(experiment, config=config)
-
-
-def _progress(training: TrainingState | None) -> dict[str, Any]:
-    step = training.step if training else 0
-    return {
-        "step": step,
-        "epoch": training.epochs if training else 0,
-        "best": training.best if training else None,
-        "best_step": step,
-        "epochs_since_best": 0,
-    }
-
-
-def _describe(path: Path, experiment: Experiment, training: TrainingState | None) -> dict[str, Any]:
-    """The description of a checkpoint for a network that was trained elsewhere."""
-    config: SeisMoLLMConfig = seismollm.from_settings(experiment.settings)
-    assert seismollm.resolve(experiment.config, experiment.settings) == dataclasses.asdict(config)
-    return {
-        "task": experiment.task.name,
-        "config": experiment.config,
-        "settings": experiment.settings,
-        "contract": experiment.contract(),
-        "split_hash": None,
-        "dataset": None,
-        "pretrained": {"source": f"PyTorch checkpoint {path.name}", "sha256": None},
-        "progress": _progress(training),
-        "validation": {},
-        "provenance": checkpoint.provenance(),
-    }

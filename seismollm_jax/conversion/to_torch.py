@@ -14,8 +14,9 @@ from seismollm_jax.conversion import (
     training_state,
 )
 from seismollm_jax.conversion.folding import fold
+from seismollm_jax.conversion.foreign import ConfigFor, Given
 from seismollm_jax.conversion.network import Network, identical
-from seismollm_jax.conversion.opening import ConfigFor, Given, open_network
+from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError, Report, whole
 from seismollm_jax.models.seismollm import pretrained
 from seismollm_jax.models.seismollm.gpt2 import ADAPTED_LAYERS

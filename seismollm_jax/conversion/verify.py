@@ -9,8 +9,9 @@ import numpy as np
 
 from seismollm_jax.conversion import comparison, tensor_files
 from seismollm_jax.conversion.folding import fold
+from seismollm_jax.conversion.foreign import ConfigFor, Given
 from seismollm_jax.conversion.network import Network, identical
-from seismollm_jax.conversion.opening import ConfigFor, Given, open_network
+from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError, Report
 
 FOLDED_TOLERANCE = 1e-6  # of the largest magnitude, where adapters were folded on one side

@@ -17,7 +17,15 @@ UNUSED_HEAD_CHANNELS = 128  # the first entry of head.channels shapes nothing
 
 
 class RecognitionError(ValueError):
-    """Names or shapes that no SeisMoLLM can have; the message says which and what would help."""
+    """Names or shapes that no SeisMoLLM can have; the message says which and what would help.
+
+    Attributes:
+        problems: one line each.
+    """
+
+    def __init__(self, *problems: str):
+        self.problems = list(problems)
+        super().__init__("; ".join(problems))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +126,7 @@ def recognise(
     seen = [size(f"out_head.up_layers.{i}.conv.weight", 0) for i in ups]
     channels, components = size(last, 0), size("convs.0.convs.0.in_proj.weight", 0)
     if problems:
-        raise RecognitionError("; ".join(dict.fromkeys(problems)))
+        raise RecognitionError(*dict.fromkeys(problems))
     if not widths[-1] or width % widths[-1]:
         raise RecognitionError(
             f"the embedder's {widths[-1]} channels (convs.{blocks - 1}) do not divide the GPT-2 "
