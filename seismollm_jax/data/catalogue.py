@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from seismollm_jax.data import splits, stead, synthetic
-from seismollm_jax.data.records import Dataset, select
+from seismollm_jax.data.records import Dataset, Report, select
 
 
 def _open_stead(settings: Mapping[str, Any]) -> Dataset:
@@ -66,12 +66,29 @@ def open_dataset(settings: Mapping[str, Any]) -> Dataset:
             "dataset's tables and waveform files"
         )
     dataset = FORMATS[settings["format"]](settings)
-    if dataset.sampling_rate_hz != settings["sampling_rate_hz"]:
+    return at_rate(dataset, settings["sampling_rate_hz"])
+
+
+def at_rate(dataset: Dataset, sampling_rate_hz: float) -> Dataset:
+    """The dataset with its records resampled to a rate where they have another, as its report says.
+
+    Raises:
+        ValueError: rows without a usable sampling rate.
+    """
+    rates = dataset.table["sampling_rate_hz"].to_numpy(np.float64)
+    if not (rates > 0).all():
+        row = int(np.argmin(rates > 0))
         raise ValueError(
-            f"{dataset.path} is sampled at {dataset.sampling_rate_hz:g} Hz, but "
-            f"data.sampling_rate_hz is {settings['sampling_rate_hz']:g}; set it to the dataset's"
+            f"{dataset.path}: the trace {dataset.table['trace_name'].iloc[row]!r} (row {row}) has "
+            f"the sampling rate {rates[row]}; correct it in the table, or remove the row"
         )
-    return dataset
+    counts = dict(dataset.report.counts)
+    for rate, rows in zip(*np.unique(rates, return_counts=True), strict=True):
+        if rate != sampling_rate_hz:
+            counts[f"rows resampled from {rate:g} to {sampling_rate_hz:g} Hz"] = int(rows)
+    return dataclasses.replace(
+        dataset, sampling_rate_hz=float(sampling_rate_hz), report=Report(counts)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

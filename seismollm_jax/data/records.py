@@ -21,6 +21,7 @@ TABLE_COLUMNS = (
     *("distance_km", "back_azimuth_deg", "polarity", "snr_z_db", "snr_n_db", "snr_e_db"),
     *("station_latitude_deg", "station_longitude_deg", "station_elevation_m"),
     *("event_latitude_deg", "event_longitude_deg", "event_depth_km"),
+    *("sampling_rate_hz", "component_order", "split"),
 )
 """Columns of every catalogue, whatever the dataset; see `Dataset`."""
 
@@ -101,18 +102,31 @@ class Dataset:
     polarity            0 up, 1 down, -1 missing (int8)
     snr_z_db ...        signal-to-noise ratio of each component
     station_*, event_*  coordinates
+    sampling_rate_hz    of the trace as stored, which `p_sample` and `s_sample` count in
+    component_order     of the trace as stored, such as "ENZ" or "Z" (categorical)
+    split               "train", "val" or "test" where the dataset says so itself (categorical)
+    address             optional: what its file knows the trace by, if not `trace_name`
     ==================  =========================================================================
 
-    `component_order` is the order of the components in the file; `inner_path` the HDF5 group that
-    holds the traces.
+    Attributes:
+        name: of the dataset.
+        path: directory that `file` is relative to.
+        table: see above.
+        sampling_rate_hz: of the records that a `WaveformSource` makes of it.
+        storage: what kind of files hold the waveforms, a key of `storage.STORAGES`.
+        inner_path: group in those files that holds the traces.
+        dimension_order: "WC" for waveforms stored (samples, components), "CW" for (components,
+            samples); empty where the shape tells.
+        report: what the reader found.
     """
 
     name: str
     path: Path
     table: pd.DataFrame
     sampling_rate_hz: float = 100.0
-    component_order: str = "ENZ"
+    storage: str = "hdf5"
     inner_path: str = "data"
+    dimension_order: str = ""
     report: Report = field(default_factory=Report)
 
 

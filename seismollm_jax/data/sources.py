@@ -1,7 +1,8 @@
-"""Random access to the waveforms of a catalogue in HDF5 files."""
+"""Random access to the records of a catalogue."""
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import OrderedDict
@@ -9,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
+import pandas as pd
 
 from seismollm_jax.data.records import COMPONENTS, Dataset, Record
+from seismollm_jax.data.resampling import resample_trace
+from seismollm_jax.data.storage import STORAGES, Storage
 
 
 class BadTrace(Exception):
@@ -26,28 +29,37 @@ class BadTrace(Exception):
         return f"{self.file}: trace {self.trace_name!r} {self.reason}"
 
 
-def to_zne(data: np.ndarray, component_order: str) -> np.ndarray:
+def to_zne(data: np.ndarray, component_order: str, dimension_order: str = "") -> np.ndarray:
     """Bring a trace as stored into float32 (samples, 3) in the order Z, N, E.
 
-    `data` is (samples, 3), or (3, samples) with a number of samples other than 3;
-    `component_order` names its components, such as "ENZ". Raises ValueError saying what is wrong
-    with the array: type, shape, or samples that are not finite in float32.
+    `component_order` names its components, such as "ENZ"; 1 and 2 stand in for N and E. A component
+    that it lacks becomes zero. `data` is (samples, components), or (components, samples);
+    `dimension_order` "WC" or "CW" says which, else the lengths must tell. Raises ValueError
+    saying what is wrong: type, shape, order, or samples that are not finite in float32.
     """
+    order = component_order.upper()
     if data.dtype.kind not in "fiu":
         raise ValueError(f"holds {data.dtype}, not numbers")
-    if data.ndim != 2 or 3 not in data.shape:
-        raise ValueError(f"has the shape {data.shape}; (samples, 3) is wanted")
-    if data.shape[1] != 3:
+    if data.ndim != 2 or len(order) not in data.shape:
+        raise ValueError(f"has the shape {data.shape}; (samples, {len(order)}) is wanted")
+    if not dimension_order and data.shape[0] == data.shape[1]:
+        raise ValueError(f"has the shape {data.shape}, which does not tell samples from components")
+    if dimension_order == "CW" or (not dimension_order and data.shape[1] != len(order)):
         data = data.T
-    elif data.shape[0] == 3:
-        raise ValueError("has the shape (3, 3), which does not tell samples from components")
+    if data.shape[1] != len(order):
+        raise ValueError(f"has the shape {data.shape}; (samples, {len(order)}) is wanted")
     if len(data) < 2:
         raise ValueError(f"has {len(data)} samples")
-    order = [component_order.index(component) for component in COMPONENTS]
+    columns = component_columns(order)
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
-        waveform = np.ascontiguousarray(data[:, order], dtype=np.float32)
-    finite = np.isfinite(waveform).all(axis=1)
-    if not finite.all():
+        if -1 in columns:
+            waveform = np.zeros((len(data), 3), np.float32)
+            here = [i for i, column in enumerate(columns) if column >= 0]
+            waveform[:, here] = data[:, [columns[i] for i in here]]
+        else:
+            waveform = np.ascontiguousarray(data[:, columns], dtype=np.float32)
+    if not np.isfinite(waveform).all():
+        finite = np.isfinite(waveform).all(axis=1)
         raise ValueError(
             f"has {np.count_nonzero(~finite)} samples that are not finite, "
             f"the first at {int(np.argmin(finite))}"
@@ -55,36 +67,53 @@ def to_zne(data: np.ndarray, component_order: str) -> np.ndarray:
     return waveform
 
 
+@functools.cache
+def component_columns(component_order: str) -> list[int]:
+    """Where Z, N and E are in a component order; -1 for one that is not there.
+
+    Raises ValueError for an order with other letters, with a component twice, or with none.
+    """
+    order = component_order.replace("1", "N").replace("2", "E")
+    if not order or set(order) - set(COMPONENTS) or len(set(order)) != len(order):
+        raise ValueError(
+            f"has the component order {component_order!r}; Z, N, E (or 1, 2), each once at most, "
+            "are known"
+        )
+    return [order.find(component) for component in COMPONENTS]
+
+
 class WaveformSource:
     """The records of some rows of a catalogue, read on demand.
 
-    `source[i]` is the `Record` of row `rows[i]`; it raises `BadTrace` if the trace is missing,
-    cannot be read, or has a wrong shape or samples that are not finite. The source can be pickled
-    and sent to other processes: each opens the files for itself, at most `max_open_files` at once.
-    Threads may share it; they read one after the other, as HDF5 does anyway.
+    `source[i]` is the `Record` of row `rows[i]` at the sampling rate of the dataset, resampled
+    if it is stored at another; it raises `BadTrace` if the trace is missing, cannot be read, or
+    has a wrong shape or samples that are not finite. The source can be pickled and sent to other
+    processes: each opens the files for itself, at most `max_open_files` at once. Threads may share
+    it; they read one after the other, as HDF5 does anyway.
 
-    Raises ValueError if the catalogue's component order is not made of Z, N and E, IndexError if
-    a row is not in the table.
+    Raises ValueError for an unknown kind of storage, IndexError if a row is not in the table.
     """
 
     def __init__(self, dataset: Dataset, rows: np.ndarray, max_open_files: int = 16) -> None:
-        if sorted(dataset.component_order) != sorted(COMPONENTS):
+        if dataset.storage not in STORAGES:
             raise ValueError(
-                f"component order of {dataset.name} is {dataset.component_order!r}; "
-                "it must name Z, N and E once each"
+                f"{dataset.name} is stored as {dataset.storage!r}; known: {', '.join(STORAGES)}"
             )
         self.rows = np.asarray(rows, np.int64)
         self.max_open_files = max_open_files
-        self._directory = dataset.path
-        self._inner_path = dataset.inner_path
-        self._component_order = dataset.component_order
+        self.sampling_rate_hz = dataset.sampling_rate_hz
+        self._storage, self._directory = dataset.storage, dataset.path
+        self._inner_path, self._dimension_order = dataset.inner_path, dataset.dimension_order
         # Plain arrays and fixed-width bytes: a table is slow to send to the worker processes, and
         # its Python strings would be copied there one by one.
         table = dataset.table.iloc[self.rows]
-        files = table["file"].cat
-        self._files = [str(file) for file in files.categories]
-        self._file_codes = files.codes.to_numpy(np.int32)
+        self._files, self._file_codes = _codes(table["file"])
+        self._orders, self._order_codes = _codes(table["component_order"])
         self._names = np.array([name.encode() for name in table["trace_name"]], np.bytes_)
+        self._addresses = None
+        if "address" in table:
+            self._addresses = np.array([name.encode() for name in table["address"]], np.bytes_)
+        self._rates_hz = table["sampling_rate_hz"].to_numpy(np.float64)
         numbers = ("p_sample", "s_sample", "magnitude", "distance_km", "back_azimuth_deg")
         self._numbers = table[list(numbers)].to_numpy(np.float32)
         self._polarity = table["polarity"].to_numpy(np.int8)
@@ -93,7 +122,7 @@ class WaveformSource:
         self._forget_handles()
 
     def _forget_handles(self) -> None:
-        self._open: OrderedDict[str, h5py.File] = OrderedDict()
+        self._open: OrderedDict[str, Storage] = OrderedDict()
         self._lock = threading.Lock()
         self._process = os.getpid()
 
@@ -109,10 +138,14 @@ class WaveformSource:
 
     def __getitem__(self, index: int) -> Record:
         p, s, magnitude, distance_km, back_azimuth_deg = self._numbers[index].tolist()
+        waveform, factor = self.waveform(index), 1.0
+        if self._rates_hz[index] != self.sampling_rate_hz:
+            factor = self.sampling_rate_hz / float(self._rates_hz[index])
+            waveform = resample_trace(waveform, float(self._rates_hz[index]), self.sampling_rate_hz)
         return Record(
-            waveform=self.waveform(index),
-            p_samples=[] if np.isnan(p) else [int(p)],
-            s_samples=[] if np.isnan(s) else [int(s)],
+            waveform=waveform,
+            p_samples=[] if np.isnan(p) else [int(p * factor)],
+            s_samples=[] if np.isnan(s) else [int(s * factor)],
             magnitude=magnitude,
             distance_km=distance_km,
             back_azimuth_deg=back_azimuth_deg,
@@ -125,19 +158,19 @@ class WaveformSource:
         return self._names[index].decode()
 
     def waveform(self, index: int) -> np.ndarray:
-        """Waveform of trace `index`, float32 (samples, 3) in the order Z, N, E."""
-        file, name = self._files[self._file_codes[index]], self.trace_name(index)
-        path = Path(self._directory) / file
-        if self._process != os.getpid():  # forked: HDF5 handles must not be shared with the parent
+        """Waveform of trace `index` as sampled, float32 (samples, 3) in the order Z, N, E."""
+        path = Path(self._directory) / self._files[self._file_codes[index]]
+        address = self._names if self._addresses is None else self._addresses
+        if self._process != os.getpid():  # forked: handles must not be shared with the parent
             self._forget_handles()
         try:
             with self._lock:
-                data = self._read(path, name)
-            return to_zne(data, self._component_order)
+                data = self._file(path).read(address[index].decode())
+            return to_zne(data, self._orders[self._order_codes[index]], self._dimension_order)
         except (OSError, KeyError, ValueError, RuntimeError) as error:  # all of which h5py raises
             # The text of a KeyError would come in quotes.
             reason = error.args[0] if isinstance(error, KeyError) and error.args else error
-            raise BadTrace(str(path), name, str(reason)) from error
+            raise BadTrace(str(path), self.trace_name(index), str(reason)) from error
 
     def why_unreadable(self, rows: Sequence[int]) -> dict[str, str]:
         """Reads rows of the catalogue again; trace name -> what is wrong, for those that fail."""
@@ -150,18 +183,20 @@ class WaveformSource:
                 reasons[error.trace_name] = str(error)
         return reasons
 
-    def _read(self, path: Path, name: str) -> np.ndarray:
-        """Read one trace; the file stays open, the one unused for longest is closed."""
+    def _file(self, path: Path) -> Storage:
+        """An open file; it stays open, and the one unused for longest is closed."""
         key = str(path)
         if key in self._open:
             self._open.move_to_end(key)
         else:
             while len(self._open) >= self.max_open_files:
                 self._open.popitem(last=False)[1].close()
-            self._open[key] = h5py.File(path, "r", locking="best-effort")
-        trace = self._open[key].get(f"{self._inner_path}/{name}")
-        if not isinstance(trace, h5py.Dataset):
-            raise KeyError(f"is not in the group {self._inner_path!r}")
-        if not trace.shape or len(trace.shape) != 2:  # a scalar or an empty one is no array at all
-            raise ValueError(f"has the shape {trace.shape}; (samples, 3) is wanted")
-        return trace[()]
+            self._open[key] = STORAGES[self._storage](path, self._inner_path)
+        return self._open[key]
+
+
+def _codes(column: pd.Series) -> tuple[list[str], np.ndarray]:
+    """Categories of a column and each row's number among them."""
+    return [str(category) for category in column.cat.categories], column.cat.codes.to_numpy(
+        np.int32
+    )

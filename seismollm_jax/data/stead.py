@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from seismollm_jax.data.records import DOWN, NO_POLARITY, TABLE_COLUMNS, UP, Dataset, Report
+from seismollm_jax.data.splits import PARTS
 
 COMPONENT_ORDER = "ENZ"
 SAMPLING_RATE_HZ = 100.0
@@ -103,7 +104,6 @@ def read(
         path=directory,
         table=_tidy(raw, counts),
         sampling_rate_hz=SAMPLING_RATE_HZ,
-        component_order=COMPONENT_ORDER,
         report=Report({"rows": len(raw), **counts}),
     )
 
@@ -290,6 +290,11 @@ def _tidy(raw: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
         _count(counts, f"{column} unreadable, taken as missing", out[column].notna() & time.isna())
         out[column] = time.dt.tz_localize(None).dt.as_unit("us")
     out["magnitude_type"] = out["magnitude_type"].str.strip().str.lower()
+    out["sampling_rate_hz"] = np.float32(SAMPLING_RATE_HZ)
+    out["component_order"] = pd.Categorical.from_codes(
+        np.zeros(len(out), np.int8), [COMPONENT_ORDER]
+    )
+    out["split"] = pd.Categorical.from_codes(np.full(len(out), -1, np.int8), list(PARTS))
     for column in CATEGORICAL:
         out[column] = out[column].astype("category")
     return out[list(TABLE_COLUMNS)].reset_index(drop=True)

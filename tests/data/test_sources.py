@@ -10,10 +10,14 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seismollm_jax.data import stead
 from seismollm_jax.data.records import Record
+from seismollm_jax.data.resampling import resample_trace
 from seismollm_jax.data.sources import BadTrace, WaveformSource, to_zne
+from seismollm_jax.data.storage import parse_index
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 INPUTS = [
@@ -207,6 +211,94 @@ def test_damaged_compressed_trace(dataset):
         WaveformSource(dataset, np.arange(N))[6]
 
 
-def test_component_order_must_be_complete(dataset):
-    with pytest.raises(ValueError, match="'ZZN'"):
-        WaveformSource(replace(dataset, component_order="ZZN"), np.arange(N))
+def with_column(dataset, **columns):
+    """The dataset with other values in columns of its table."""
+    return replace(dataset, table=dataset.table.assign(**columns))
+
+
+@pytest.mark.parametrize("order", ["ZZN", "XYZ", ""])
+def test_component_order_that_is_none(dataset, order):
+    wrong = with_column(dataset, component_order=pd.Categorical([order] * N))
+    with pytest.raises(BadTrace, match=f"component order '{order}'" if order else "shape"):
+        WaveformSource(wrong, np.arange(N))[0]
+
+
+def test_every_row_has_its_own_component_order(dataset):
+    orders = pd.Categorical(["ENZ", "ZNE", "z12", "ENZ", *["ENZ"] * (N - 4)])
+    source = WaveformSource(with_column(dataset, component_order=orders), np.arange(N))
+    plain = WaveformSource(dataset, np.arange(N))
+    np.testing.assert_array_equal(source[0].waveform, plain[0].waveform)
+    for i in (1, 2):  # as stored: E, N, Z
+        np.testing.assert_array_equal(source[i].waveform, plain[i].waveform[:, ::-1])
+
+
+@pytest.mark.parametrize(("order", "places"), [("Z", [0]), ("NZ", [1, 0]), ("12", [1, 2])])
+def test_components_that_are_missing_are_zero(order, places):
+    data = np.random.default_rng(0).normal(size=(9, len(order))).astype(np.float32)
+    found = to_zne(data, order)
+    np.testing.assert_array_equal(found[:, places], data)
+    assert not found[:, [i for i in range(3) if i not in places]].any()
+    np.testing.assert_array_equal(to_zne(data.T, order, "CW"), found)
+
+
+def test_square_arrays_need_the_order_of_dimensions():
+    data = np.arange(9.0).reshape(3, 3)
+    with pytest.raises(ValueError, match=r"\(3, 3\), which does not tell"):
+        to_zne(data, "ZNE")
+    np.testing.assert_array_equal(to_zne(data, "ZNE", "CW"), to_zne(data, "ZNE", "WC").T)
+
+
+def test_records_are_resampled_and_their_picks_with_them(dataset):
+    slow = replace(with_column(dataset, sampling_rate_hz=np.float32(50)), sampling_rate_hz=100.0)
+    before, after = (WaveformSource(d, np.arange(N))[0] for d in (dataset, slow))
+    assert after.waveform.dtype == np.float32
+    assert len(after.waveform) in (2 * len(before.waveform), 2 * len(before.waveform) - 1)
+    assert after.p_samples == [2 * p for p in before.p_samples]
+    assert after.s_samples == [2 * s for s in before.s_samples]
+
+
+def test_nothing_folds_back_when_records_are_resampled():
+    time = np.arange(4000) / 200
+    tones = np.stack([np.sin(2 * np.pi * f * time) for f in (5, 55, 20)], axis=1)
+    found = resample_trace(tones, 200, 100)[200:-200]
+    expected = tones[::2][200:-200]
+    assert np.abs(found[:, [0, 2]] - expected[:, [0, 2]]).max() < 1e-3
+    assert np.abs(found[:, 1]).max() < 1e-3  # above the new Nyquist frequency
+
+
+def test_unknown_storage(dataset):
+    with pytest.raises(ValueError, match=r"stored as 'tape'; known: hdf5"):
+        WaveformSource(replace(dataset, storage="tape"), np.arange(N))
+
+
+# -- addresses -----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.one_of(st.integers(0, 5), st.slices(6)), min_size=1, max_size=3))
+def test_addresses_index_as_they_are_written(index):
+    def written(part):
+        if isinstance(part, int):
+            return str(part)
+        return ":".join("" if x is None else str(x) for x in (part.start, part.stop, part.step))
+
+    assert parse_index(",".join(map(written, index))) == tuple(index)
+
+
+@pytest.mark.parametrize("text", ["x", "1,", "__import__('os')", "1:2:3:4", "..."])
+def test_other_addresses_are_refused(text):
+    with pytest.raises(ValueError, match="numbers and slices"):
+        parse_index(text)
+
+
+def test_traces_in_buckets(tmp_path, dataset):
+    bucket = np.random.default_rng(1).normal(size=(4, 3, 50)).astype(np.float32)
+    with h5py.File(tmp_path / "w.hdf5", "w") as file:
+        file["data/bucket0"] = bucket
+    table = dataset.table.assign(
+        address="bucket0$2,:3,:40",
+        file=pd.Categorical(["w.hdf5"] * N),
+        component_order=pd.Categorical(["ZNE"] * N),
+    )
+    buckets = replace(dataset, table=table, path=tmp_path)
+    found = WaveformSource(buckets, np.arange(N)).waveform(0)
+    np.testing.assert_array_equal(found, bucket[2, :, :40].T)

@@ -68,7 +68,10 @@ def test_published_layout(tmp_path):
     table = dataset.table
     assert tuple(table.columns) == TABLE_COLUMNS
     assert isinstance(table.index, pd.RangeIndex)
-    assert (dataset.sampling_rate_hz, dataset.component_order) == (100.0, "ENZ")
+    assert dataset.sampling_rate_hz == 100.0
+    assert (table["component_order"] == "ENZ").all()
+    assert (table["sampling_rate_hz"] == 100).all()
+    assert table["split"].isna().all()
     quake, noise = table.iloc[0], table.iloc[1]
     assert quake["file"] == "merge.hdf5"
     assert quake["event_id"] == "8556349"

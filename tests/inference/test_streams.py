@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from obspy import Stream, Trace, UTCDateTime
 
-from seismollm_jax.inference.resampling import grid_index, grid_time_ns, resample
+from seismollm_jax.data.resampling import grid_index, grid_time_ns, resample
 from seismollm_jax.inference.streams import Report, read, segments
 
 START = UTCDateTime("2024-02-29T23:59:50")

@@ -62,6 +62,12 @@ def resample(
     return _polyphase(data, start_ns, source, ratio.numerator, ratio.denominator)
 
 
+def resample_trace(waveform: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
+    """Resample a trace (samples, components) to float32; its first sample stays where it is."""
+    columns = [resample(column, 0, from_hz, to_hz)[0] for column in waveform.T]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
 def _polyphase(
     data: np.ndarray, start_ns: int, source: Fraction, up: int, down: int
 ) -> tuple[np.ndarray, int]:
