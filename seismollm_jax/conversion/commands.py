@@ -54,9 +54,11 @@ def run_from_torch(args: argparse.Namespace, report: Report) -> None:
     progress = facts["progress"]
     print(
         f"written to {args.output}, step {progress['step']}, "
-        + ("with optimiser and schedule" if facts["training"] else "no optimiser in the file")
+        + ("with" if facts["training"] else "without")
+        + " optimiser and schedule"
     )
-    print("to continue the training, on the data that it was trained on:")
+    afresh = "" if facts["training"] else ", with a fresh optimiser"
+    print(f"to continue the training{afresh}, on the data that it was trained on:")
     print(f"  {continuing(facts, args.output, args.config_for)}")
 
 
@@ -89,8 +91,8 @@ def run_to_torch(args: argparse.Namespace, report: Report) -> None:
         print(f"to build the network in the original: {arguments}")
         if not facts["original_loads_it"]:
             print(
-                "the original adapts every linear layer, and this network does not have such "
-                "adapters: it loads where the same network is built, not in the original itself"
+                "the original itself cannot use it: its adapters are on every linear layer, with "
+                "rank and alpha 16, and those of this network are not"
             )
     if "gpt2_output" in facts:
         print(f"GPT-2 written to {facts['gpt2_output']}")
@@ -111,7 +113,7 @@ def run_verify(args: argparse.Namespace, report: Report) -> None:
     """Compares two networks in any two formats."""
     verify.verify(args.a, args.b, given=given(args), config_for=args.config_for, report=report)
     facts = report.facts
-    tensors, outputs = facts["tensors"], dict(facts["outputs"])
+    tensors, outputs = facts["compared"], dict(facts["outputs"])
     print(f"{args.a} and {args.b} are the same network ({facts['task']}):")
     line = f"  tensors: {tensors['equal']} equal bit for bit"
     if tensors["allowed"]:  # adapters were folded on one side
@@ -185,7 +187,8 @@ def given(args: argparse.Namespace) -> Given:
     fields = {field.name for field in dataclasses.fields(Given)}
     values = {name: value for name, value in vars(args).items() if name in fields}
     if args.gpt2:
-        values["gpt2"] = pretrained.read_config(args.gpt2)
+        source = Path(args.gpt2)
+        values["gpt2"] = pretrained.read_config(str(source.parent if source.is_file() else source))
     return Given(**values)
 
 
@@ -216,7 +219,9 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, required=True, help="working or checkpoint directory"
     )
     sub.add_argument("--output", type=Path, help="file to write; must not exist")
-    sub.add_argument("--format", choices=to_torch.FORMATS, default="pth")
+    sub.add_argument(
+        "--format", choices=to_torch.FORMATS, help="default: what the name of --output says, or pth"
+    )
     sub.add_argument(
         "--weights-only", action="store_true", help="the state dict, no optimiser and schedule"
     )

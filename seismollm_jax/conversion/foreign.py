@@ -111,6 +111,9 @@ def open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
         description = _describe(path, experiment, training)
     elif training is None:  # nothing to continue; the weights are still those of that run
         description["progress"] = _progress(None)
+    elif description["progress"]["best_step"] is not None:  # which may have stayed behind
+        progress = description["progress"]
+        description["progress"] = {**progress, "best_step": progress["step"]}
 
     def read(key: str) -> np.ndarray:
         value = file.tensors[key].read()
@@ -176,14 +179,15 @@ def _recognise(
         raise ValueError(f"a network of {network.components} components; three are needed, Z, N, E")
     candidates = tasks_with_head(found)
     names = " or ".join(f"{task.name} ({task.short_name})" for task in candidates)
+    head = f"its head is that of {names or 'no task known here'}"
     if task_name:
         task = tasks.get(task_name)
         if task not in candidates:
-            raise ValueError(f"its head is one of {names or 'no task known here'}, not {task.name}")
+            raise ValueError(f"{head}, not {task.name}")
     elif len(candidates) == 1:
         task = candidates[0]
     elif candidates:
-        raise ValueError(f"its head is one of {names}, which look the same: say which with --task")
+        raise ValueError(f"{head}, which look the same: say which with --task")
     else:
         raise ValueError(f"no task has a head of {found.channels} outputs")
 

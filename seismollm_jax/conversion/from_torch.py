@@ -46,6 +46,7 @@ def convert(
         FileError: damaged, unsafe or something else.
         FileExistsError: `output` is there.
     """
+    report.facts["source"] = str(source)
     if output.exists() and not dry_run:
         raise FileExistsError(f"{output} exists; choose another --output or remove it")
     if source.is_dir():

@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orbax.checkpoint as ocp
+
 from seismollm_jax import tasks
 from seismollm_jax.conversion import tensor_files
 from seismollm_jax.conversion.foreign import DEFAULTS, tasks_with_head
 from seismollm_jax.conversion.network import Tensor
 from seismollm_jax.conversion.report import Report
 from seismollm_jax.conversion.tensor_files import TensorFile
+from seismollm_jax.models import seismollm
 from seismollm_jax.models.seismollm import pretrained
+from seismollm_jax.models.seismollm.model import SeisMoLLMConfig
 from seismollm_jax.models.seismollm.names import checkpoint_table
-from seismollm_jax.models.seismollm.recognise import RecognitionError, recognise
+from seismollm_jax.models.seismollm.recognise import recognise
 from seismollm_jax.models.state import key as name_of
 from seismollm_jax.models.weights import Rule
+from seismollm_jax.tasks.base import Task
 from seismollm_jax.training import checkpoint
 
 
@@ -47,7 +52,12 @@ def inspect(source: Path, report: Report) -> None:
 def _is_gpt2(directory: Path) -> bool:
     """Whether it is a Hugging Face directory; a working directory has a config.json too."""
     file = directory / "config.json"
-    return file.is_file() and not (directory / checkpoint.FOLDER).is_dir()
+    if not file.is_file() or (directory / checkpoint.FOLDER).is_dir():
+        return False
+    try:
+        return "backbone" not in json.loads(file.read_text())
+    except ValueError:  # what is wrong with it is said when it is read
+        return True
 
 
 def _add(report: Report, tensors: list[Tensor]) -> None:
@@ -87,37 +97,22 @@ def _described(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inspect_file(file: TensorFile, report: Report) -> None:
-    shapes = {key: entry.shape for key, entry in file.tensors.items()}
     report.facts |= {"format": file.format, "wrappers": file.prefix or "none"}
-    places: dict[str, Rule] = {}
     description = file.notes.get("description")
+    places: dict[str, Rule] = {}
     try:
-        found = recognise(
-            shapes,
-            strides=DEFAULTS["strides"],
-            lora_alpha=DEFAULTS["lora_alpha"],
-            lora_dropout=DEFAULTS["lora_dropout"],
-            tuning="full",
-            gpt2=None,
-        )
-        candidates = tasks_with_head(found)
-        if description:
-            candidates = [tasks.get(description["task"])]
-        report.facts["task"] = " or ".join(task.name for task in candidates) or "unknown"
-        report.facts["settings"] = (
-            description["settings"] if description else dataclasses.asdict(found.config)
-        )
-        if not description:
-            report.facts["assumed"] = {**DEFAULTS, **found.assumed}
+        config, candidates = _known(description) if description else _recognised(file, report)
         if candidates:
-            table = checkpoint_table(found.config, candidates[0].output)
+            table = checkpoint_table(config, candidates[0].output)
             places = {entry.key: entry for entry in table if isinstance(entry, Rule)}
-    except (RecognitionError, ValueError) as error:
+        report.facts["task"] = " or ".join(task.name for task in candidates) or "unknown"
+        report.facts["settings"] = dataclasses.asdict(config)
+    except (ValueError, KeyError, TypeError) as error:
         report.facts["task"] = f"not recognised: {error}"
     if file.training is not None:
         report.facts["training"] = _training(file.training)
     if description:
-        report.facts |= {k: v for k, v in _described(description).items() if k != "settings"}
+        report.facts |= _described(description)
     if "conversion" in file.notes:
         report.facts["conversion"] = file.notes["conversion"]
     tensors = [
@@ -131,6 +126,25 @@ def _inspect_file(file: TensorFile, report: Report) -> None:
         for key, entry in file.tensors.items()
     ]
     _add(report, tensors)
+
+
+def _known(description: Mapping[str, Any]) -> tuple[SeisMoLLMConfig, list[Task]]:
+    """Sizes and task of a file that describes itself."""
+    return seismollm.from_settings(description["settings"]), [tasks.get(description["task"])]
+
+
+def _recognised(file: TensorFile, report: Report) -> tuple[SeisMoLLMConfig, list[Task]]:
+    """Sizes told from shapes, and the tasks that have such a head."""
+    found = recognise(
+        {key: entry.shape for key, entry in file.tensors.items()},
+        strides=DEFAULTS["strides"],
+        lora_alpha=DEFAULTS["lora_alpha"],
+        lora_dropout=DEFAULTS["lora_dropout"],
+        tuning="full",
+        gpt2=None,
+    )
+    report.facts["assumed"] = {**DEFAULTS, **found.assumed}
+    return found.config, tasks_with_head(found)
 
 
 def _training(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,13 +163,25 @@ def _training(training: Mapping[str, Any]) -> dict[str, Any]:
 
 def _inspect_gpt2(directory: Path, report: Report) -> None:
     report.facts |= {"format": "GPT-2"}
-    description = directory / pretrained.DESCRIPTION
-    if description.is_file():
-        report.facts["description"] = json.loads(description.read_text())
+    report.facts["sizes"] = dataclasses.asdict(pretrained.read_config(str(directory)))
+    if (directory / pretrained.DESCRIPTION).is_file():
+        description = json.loads((directory / pretrained.DESCRIPTION).read_text())
+        report.facts["description"] = description
+        path = directory / pretrained.ARRAYS
+        try:
+            stored = dict(ocp.PyTreeCheckpointHandler().metadata(path.absolute()))
+        except (OSError, ValueError, KeyError) as error:
+            raise pretrained.SourceError(f"{path} is damaged ({error}); convert again") from error
+        tensors = [
+            Tensor(name, "", path.name, tuple(leaf.shape), str(leaf.dtype))
+            for name, leaf in stored.items()
+        ]
     else:
-        report.facts["sizes"] = dataclasses.asdict(pretrained.read_config(str(directory)))
-    tensors = []
-    for path in sorted(directory.glob("*.safetensors")) + sorted(directory.glob("*.bin")):
-        file = tensor_files.open_file(path)
-        tensors += [Tensor(k, "", path.name, e.shape, e.dtype) for k, e in file.tensors.items()]
+        files = [*sorted(directory.glob("*.safetensors")), *sorted(directory.glob("*.bin"))]
+        opened = {path.name: tensor_files.open_file(path).tensors for path in files}
+        tensors = [
+            Tensor(key, "", name, entry.shape, entry.dtype)
+            for name, entries in opened.items()
+            for key, entry in entries.items()
+        ]
     _add(report, tensors)

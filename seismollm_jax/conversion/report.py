@@ -11,6 +11,7 @@ from typing import Any
 
 from seismollm_jax.conversion.network import Tensor
 
+SHOWN = 100  # problems in a message; a network has some 200 arrays
 COLUMNS = ("source", "target", "transform", "shape", "dtype")
 
 
@@ -24,7 +25,10 @@ class ConversionError(ValueError):
     def __init__(self, source: Any, problems: Sequence[str], what: str = "cannot be converted"):
         self.problems = list(problems)
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
-        super().__init__(f"{source} {what}, {count}:\n  " + "\n  ".join(self.problems))
+        shown = self.problems[:SHOWN]
+        if more := len(self.problems) - len(shown):
+            shown.append(f"... and {more} more; --report FILE.json lists all")
+        super().__init__(f"{source} {what}, {count}:\n  " + "\n  ".join(shown))
 
 
 @dataclasses.dataclass

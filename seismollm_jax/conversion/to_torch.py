@@ -1,6 +1,7 @@
 """A checkpoint of this project becomes a file that the PyTorch original reads."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from seismollm_jax.conversion.foreign import ConfigFor, Given
 from seismollm_jax.conversion.network import Network, identical
 from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError, Report, whole
+from seismollm_jax.conversion.tensor_files import TensorFile
 from seismollm_jax.models.seismollm import pretrained
 from seismollm_jax.models.seismollm.gpt2 import ADAPTED_LAYERS
 from seismollm_jax.models.seismollm.names import PLAIN_PREFIX, VERSION, gpt2_rules
@@ -34,7 +36,7 @@ def convert(
     report: Report,
     output: Path | None = None,
     gpt2_output: Path | None = None,
-    file_format: str = "pth",
+    file_format: str | None = None,
     weights_only: bool = False,
     merge_lora: bool = False,
     dry_run: bool = False,
@@ -51,7 +53,8 @@ def convert(
         output: the file; must not exist.
         gpt2_output: directory for the backbone with its adapters folded in, in Hugging Face's
             layout; must not exist.
-        file_format: one of `FORMATS`; safetensors holds the state dict alone.
+        file_format: one of `FORMATS`, None for what the name of `output` says; safetensors holds
+            the state dict alone.
         weights_only: the state dict alone, without optimiser and schedule.
         merge_lora: fold the adapters into GPT-2's layers; the result is a state dict alone, and
             none that the original loads.
@@ -68,6 +71,12 @@ def convert(
             raise FileExistsError(f"{path} exists; choose another name or remove it")
     if not directory.is_dir():
         raise checkpoint.CheckpointError(f"{directory} is not a directory with a checkpoint")
+    file_format = file_format or _format_of(output)
+    if output is not None and file_format == "pth" and not comparison.has_torch():
+        raise ImportError(
+            f"writing {output} needs the torch extra: pip install 'seismollm_jax[torch]' (or "
+            "--format safetensors, for the weights alone)"
+        )
     bare = weights_only or merge_lora or file_format == "safetensors"
     network = open_network(directory, Given(weights_only=bare), config_for)
     written = fold(network) if merge_lora else network
@@ -103,8 +112,13 @@ def convert(
         _write(written, output, file_format, notes, bare=bare)
         report.facts["output"] = str(output)
     if gpt2_output is not None:
-        write_gpt2(fold(network), gpt2_output)
+        _write_gpt2(fold(network), gpt2_output)
         report.facts["gpt2_output"] = str(gpt2_output)
+
+
+def _format_of(output: Path | None) -> str:
+    """The format that a file's name promises."""
+    return "safetensors" if output and output.suffix == ".safetensors" else "pth"
 
 
 def _fill(report: Report, network: Network) -> None:
@@ -115,7 +129,7 @@ def _fill(report: Report, network: Network) -> None:
             "in_channels": config.components,
             "conv_scale_num": config.embedder.scales,
             "conv_scale_strides": list(config.embedder.kernel_steps),
-            "conv_channels": [*config.embedder.channels, config.features],
+            "conv_channels": list(config.embedder.channels),
             "conv_kernel_sizes": list(config.embedder.kernels),
             "conv_strides": list(config.embedder.strides),
             "llm_layers": config.layers,
@@ -123,7 +137,8 @@ def _fill(report: Report, network: Network) -> None:
             "patch_size": config.patch_size,
             "dp_head_channels": list(config.head_channels),
         },
-        "original_loads_it": config.adapters.rank > 0
+        # Its adapters are fixed: rank and alpha 16, on every linear layer.
+        "original_loads_it": (config.adapters.rank, config.adapters.alpha) == (16, 16)
         and set(config.adapters.targets) == set(ADAPTED_LAYERS),
         "task": network.experiment.task.name,
         "settings": network.experiment.settings,
@@ -148,16 +163,38 @@ def _write(
             rest = training_state.write(training, network.table, network.experiment.is_trainable)
             content = {"epoch": rest.pop("epoch"), "model_dict": values, **rest}
             torch_files.write(temporary, {**content, "seismollm_jax": json.dumps(notes)})
-        again = tensor_files.open_file(temporary)
-        tensor_files.check(again)
-        if again.tensors.keys() != values.keys():
-            raise ConversionError(output, ["other tensors were written; disk failing?"])
-        for key, value in values.items():
-            if not identical(again.tensors[key].read(), value):
-                raise ConversionError(output, [f"{key} was not written as it is; disk failing?"])
+        again = _read_back(temporary, values, output)
+        if not bare and not _same_state(again.training, rest):
+            raise ConversionError(output, ["the optimiser was not written as it is; disk failing?"])
 
 
-def write_gpt2(network: Network, output: Path) -> None:
+def _read_back(temporary: Path, values: dict[str, np.ndarray], output: Path) -> TensorFile:
+    """Opens a file that was just written and compares it bit for bit."""
+    again = tensor_files.open_file(temporary)
+    tensor_files.check(again)
+    if again.tensors.keys() != values.keys():
+        raise ConversionError(output, ["other tensors were written; disk failing?"])
+    for key, value in values.items():
+        if not identical(again.tensors[key].read(), value):
+            raise ConversionError(output, [f"{key} was not written as it is; disk failing?"])
+    return again
+
+
+def _same_state(found: Mapping[str, Any] | None, written: Mapping[str, Any]) -> bool:
+    """Whether optimiser and schedule are as they were meant to be."""
+    if found is None or found["scheduler_dict"] != written["scheduler_dict"]:
+        return False
+    ours, theirs = found["optimizer_dict"], written["optimizer_dict"]
+    if ours["param_groups"] != theirs["param_groups"]:
+        return False
+    return ours["state"].keys() == theirs["state"].keys() and all(
+        state.keys() == ours["state"][index].keys()
+        and all(identical(ours["state"][index][name], value) for name, value in state.items())
+        for index, state in theirs["state"].items()
+    )
+
+
+def _write_gpt2(network: Network, output: Path) -> None:
     """Writes the backbone of a network without adapters as a Hugging Face GPT-2 directory.
 
     It has the layers that the network kept, and a vocabulary of none.
@@ -188,5 +225,6 @@ def write_gpt2(network: Network, output: Path) -> None:
     with whole(output) as temporary:
         temporary.mkdir()
         (temporary / "config.json").write_text(json.dumps(fields, indent=1) + "\n")
-        embedding = {"wte.weight": np.zeros((0, config.gpt2.n_embd), np.float32)}
-        safetensors_files.write(temporary / "model.safetensors", embedding | arrays, {})
+        arrays |= {"wte.weight": np.zeros((0, config.gpt2.n_embd), np.float32)}
+        safetensors_files.write(temporary / "model.safetensors", arrays, {})
+        _read_back(temporary / "model.safetensors", arrays, output)

@@ -22,6 +22,7 @@ from seismollm_jax.training.optim import Triangle, make_optimizer
 
 STATISTICS = ("mean", "var")  # of batch norms; buffers, which the optimiser does not know
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+UNUSED_MOMENTUM = 0.9  # of Adam, whose options in a file have none
 # Our optimiser state's fields -> PyTorch's names of the same, by optimiser.
 MOMENTS = {
     "adam": {"mu": "exp_avg", "nu": "exp_avg_sq"},
@@ -51,7 +52,7 @@ class TrainingState:
         weight_decay, momentum: its options.
         rate: the learning-rate cycle.
         step: position in the cycle, in optimiser steps.
-        count: steps that the optimiser itself counts; 0 for one that has not begun.
+        count: steps that the optimiser itself counts; 0 for one that has not begun, and for SGD.
         moments: our field -> parameter path -> array, ours; empty if it has not begun.
         epochs: completed ones.
         best: smallest validation loss so far, None if there is none.
@@ -101,8 +102,9 @@ def read(
     Raises:
         TrainingStateError: with all problems.
     """
-    stored, schedule = training.get("optimizer_dict") or {}, training.get("scheduler_dict") or {}
-    if not stored and not schedule:
+    stored: Any = training.get("optimizer_dict")
+    schedule: Any = training.get("scheduler_dict")
+    if all(isinstance(part, Mapping | None) and not part for part in (stored, schedule)):
         return None
     problems: list[str] = []
     try:
@@ -118,14 +120,15 @@ def read(
         if list(group["params"]) != list(range(len(wanted))):
             problems.append(
                 f"the optimiser knows {len(group['params'])} parameters, the network has "
-                f"{len(wanted)}"
+                f"{len(wanted)}, and they have to be numbered from 0"
             )
         else:
             names = [entry.key for entry in parameters(table)]
             count, moments = _moments(MOMENTS[name], states, wanted, names, shapes, problems)
         epochs, loss = int(training.get("epoch", -1)) + 1, training.get("loss")
         best = None if loss is None or not math.isfinite(float(loss)) else float(loss)
-        decay, momentum = float(group["weight_decay"]), float(group.get("momentum", 0.9))
+        decay = float(group["weight_decay"])
+        momentum = float(group.get("momentum", UNUSED_MOMENTUM))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
         problems.append(f"optimiser or schedule incomplete: {type(error).__name__} {error}")
     if problems:
@@ -165,6 +168,8 @@ def _schedule(schedule: Mapping[str, Any], problems: list[str]) -> tuple[Triangl
     if up < 1 or down < 1 or not math.isclose(up / total, share, rel_tol=1e-9):
         problems.append(f"a cycle of {total} steps that rises for {share} of them")
     (base,), (maximum,) = schedule["base_lrs"], schedule["max_lrs"]
+    if not (math.isfinite(base) and math.isfinite(maximum)):
+        problems.append(f"the learning rate goes from {base} to {maximum}")
     step = int(schedule["last_epoch"])
     if step < 0:
         problems.append(f"the schedule stands at step {step}")
@@ -183,7 +188,7 @@ def _moments(
     if not states:
         return 0, {}
     moments: dict[str, dict[Path, np.ndarray]] = {ours: {} for ours in fields}
-    counts = set()
+    counts, counts_steps = set[float](), "exp_avg" in fields.values()  # SGD does not
     for index in sorted(set(states) - set(range(len(wanted))), key=str):
         problems.append(f"moments of a parameter that does not exist: number {index}")
     for index, rule in enumerate(wanted):
@@ -194,7 +199,8 @@ def _moments(
             elif state is not None:
                 problems.append(f"moments of {names[index]}, which does not learn here")
             continue
-        counts.add(float(state.get("step", 0)))
+        if counts_steps:
+            counts.add(float(state["step"]))
         for ours, theirs in fields.items():
             value, expected = np.asarray(state[theirs]), rule.shape(shapes[rule.path])
             where = f"{theirs} of {rule.key}"
@@ -205,9 +211,14 @@ def _moments(
             elif not np.isfinite(value).all():
                 problems.append(f"{where} holds values that are not finite")
             moments[ours][rule.path] = rule.convert(value)
-    if len(counts) > 1:
+    count, *others = counts or {0.0}
+    if others:
         problems.append(f"the parameters have made different numbers of steps: {sorted(counts)}")
-    return int(min(counts, default=0)), moments
+    elif counts and not (count >= 1 and count.is_integer()):
+        problems.append(f"the parameters have moments after {count} steps")
+    else:
+        return int(count), moments
+    return 0, moments
 
 
 def from_config(options: Mapping[str, Any]) -> TrainingState:
@@ -219,7 +230,7 @@ def from_config(options: Mapping[str, Any]) -> TrainingState:
     return TrainingState(
         optimizer=options["name"],
         weight_decay=options["weight_decay"],
-        momentum=options["momentum"],
+        momentum=options["momentum"] if options["name"] == "sgd" else UNUSED_MOMENTUM,
         rate=Triangle(
             options["base_lr"], options["max_lr"], options["up_steps"], options["down_steps"]
         ),
@@ -257,10 +268,9 @@ def optimizer_state(state: TrainingState, params: Mapping[str, Any]) -> Any:
 
 def filled(state: TrainingState, stored: Any) -> TrainingState:
     """The training state with the moments of our optimiser's state."""
-    count = (
-        state.step if state.optimizer == "sgd" else int(optax.tree_utils.tree_get(stored, "count"))
-    )
-    if not count:
+    sgd = state.optimizer == "sgd"
+    count = 0 if sgd else int(optax.tree_utils.tree_get(stored, "count"))
+    if not (state.step and state.momentum if sgd else count):  # without momentum it plays no part
         return state
     moments = {
         field: {

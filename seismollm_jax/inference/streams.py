@@ -17,9 +17,9 @@ import numpy as np
 from obspy import Stream, Trace, UTCDateTime
 from obspy import read as read_file
 
+from seismollm_jax.data.resampling import grid_index, grid_time_ns, resample
 from seismollm_jax.inference.coverage import Report
 from seismollm_jax.inference.pieces import Piece, choose_horizontals, cut_pieces, join
-from seismollm_jax.data.resampling import grid_index, grid_time_ns, resample
 
 LARGEST_MISALIGNMENT = 0.1  # samples between components before it is worth a note
 
