@@ -12,6 +12,10 @@ CHECKPOINT = flags.DEFINE_string(
 )
 SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test", "all"], "Part of the data.")
 DATA = flags.DEFINE_string("data", None, "Directory of the dataset, if it has moved.")
+SPLIT_FILE = flags.DEFINE_string("split_file", None, "Which trace is in which part; see docs.")
+ALLOW_OTHER_SPLIT = flags.DEFINE_bool(
+    "allow_other_split", False, "Evaluate a part although training traces may be in it."
+)
 OUTPUT = flags.DEFINE_string(
     "output", None, "metrics.json, predictions.csv and pictures go here.", required=True
 )
@@ -27,6 +31,8 @@ def main(argv: list[str]) -> None:
         Path(OUTPUT.value),
         part=SPLIT.value,
         data_path=DATA.value,
+        split_file=SPLIT_FILE.value,
+        allow_other_split=ALLOW_OTHER_SPLIT.value,
         batch_size=BATCH_SIZE.value or None,
     )
 

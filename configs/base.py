@@ -65,12 +65,16 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.precision.matmul = "default"
 
     config.data = ConfigDict()
-    config.data.format = "stead"  # stead (three layouts, found by looking), builtin
+    # stead (three layouts, found by looking), diting, seisbench (the format of some thirty
+    # datasets), builtin, folder (miniSEED or SAC files with picks), prepared
+    config.data.format = "stead"
     config.data.path = ""  # directory of the dataset
     config.data.table = ""  # file name, where a directory holds several tables
-    config.data.sampling_rate_hz = 100.0  # refused if the dataset has another
+    config.data.sampling_rate_hz = 100.0  # records of another rate are resampled to it
     config.data.window = 6000  # samples; STEAD's traces are as long
-    config.data.normalisation = "std"  # per component: std, max, none
+    # Each component for itself: std, max, none. All three by one number, which keeps the amplitude
+    # ratios that back-azimuth and magnitude need: joint_std, joint_max.
+    config.data.normalisation = "std"
     config.data.noise_rows = True  # use noise traces where the task can (the paper had none)
     config.data.magnitude_type = ""  # keep events of this type alone, such as "ml"
     # Traces with a signal-to-noise ratio below it on all components count as noise; empty: none.
@@ -84,11 +88,21 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.data.workers = 0  # loader processes a host; 0 reads in threads
     config.data.threads = 2  # reading threads of each of them
     config.data.builtin = ConfigDict({"traces": 0, "seed": 0})  # size of the built-in dataset
+    # Of a folder of miniSEED or SAC files with picks (format "folder").
+    config.data.folder = ConfigDict()
+    config.data.folder.before_s = placeholder(float)  # kept before P; empty: half of data.window
+    config.data.folder.after_s = placeholder(float)  # kept after P; empty: a whole data.window
+    config.data.folder.instruments = ""  # band and instrument codes, such as "HH,EH"; empty: all
     config.data.split = ConfigDict()
-    config.data.split.by = "row"  # row (the original's permutation), event, station
-    config.data.split.train = 0.8  # share of the rows
-    config.data.split.val = 0.1  # the rest is the test split
-    config.data.split.seed = 0
+    # row: the original's permutation, for numbers to compare with published ones. event: the
+    # choice for new work, since no event is then in two parts. station; time: the latest events
+    # are the test; column: the dataset's own; file: as a split file says.
+    config.data.split.by = "row"
+    config.data.split.path = ""  # the split file, such as split.csv.gz of another run
+    # Share of the rows; the rest is the test split. The dataset's own and a file have their own.
+    config.data.split.train = 0.8
+    config.data.split.val = 0.1
+    config.data.split.seed = 0  # of row, event and station, as is shuffle
     config.data.split.shuffle = True
 
     config.augment = ConfigDict()
@@ -105,6 +119,15 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.augment.gap_rate = 0.4
     config.augment.mask_percent = 0  # of half-second windows, set to 1
     config.augment.noise_percent = 0  # of half-second windows, replaced by noise
+    # No part of the original, and before its operations; docs/augmentation.md has the labels.
+    config.augment.rotate_rate = 0.0  # ground and source about the vertical, back-azimuth too
+    config.augment.flip_polarity_rate = 0.0  # sign of all components, polarity too
+    # Another training record's event, for picking: other labels go missing, since two events have
+    # two magnitudes.
+    config.augment.superpose_rate = 0.0
+    config.augment.superpose_level_db = (-10.0, 10.0)  # against the record's own event
+    config.augment.real_noise_rate = 0.0  # add one of the dataset's noise traces
+    config.augment.real_noise_snr_db = (0.0, 30.0)  # event over added noise
 
     config.optim = ConfigDict()
     config.optim.name = "adam"  # adam, adamw, sgd
@@ -133,6 +156,7 @@ def get_config(task: str, protocol: str) -> ConfigDict:
 
 def stead(config: ConfigDict) -> None:
     """Training on STEAD as published: the values above, without noise traces."""
+    config.data.split.by = "row"  # and so with traces of one event in all parts
     config.data.noise_rows = False
 
 
@@ -141,6 +165,54 @@ def stead_fewshot(config: ConfigDict) -> None:
     stead(config)
     config.data.split.train, config.data.split.val = 0.1, 0.05
     config.train.batch_size = 512
+    config.optim.up_steps, config.optim.down_steps = 600, 800
+
+
+def diting(config: ConfigDict) -> None:
+    """Training on the full table of DiTing, with the published settings for its light one."""
+    config.data.format = "diting"
+    config.data.table = "full"
+    config.data.sampling_rate_hz = 50.0
+    config.data.window = 8192  # of 9000 samples
+    config.data.split.by = "row"  # and so with traces of one event in all parts
+    config.train.batch_size = 512
+    config.optim.up_steps, config.optim.down_steps = 2500, 3000
+
+
+def diting_light(config: ConfigDict) -> None:
+    """Training on the light table of DiTing as published: a tenth of it, with every label."""
+    diting(config)
+    config.data.table = "light"
+
+
+def diting_fewshot(config: ConfigDict) -> None:
+    """The few-shot table of DiTing, which is all test: for eval.py, not for training."""
+    diting(config)
+    config.data.table = "fewshot"
+    config.data.split.train, config.data.split.val = 0.0, 0.0
+
+
+def seisbench(config: ConfigDict) -> None:
+    """A dataset in SeisBench's format in the parts that it has itself.
+
+    data.path is its folder, or seisbench:NAME for one that the seisbench package downloads. One
+    without parts needs data.split.by=event. The cycle is that of the few-shot training.
+    """
+    config.data.format = "seisbench"
+    config.data.split.by = "column"
+    config.train.batch_size = 256
+    config.optim.up_steps, config.optim.down_steps = 600, 800
+
+
+def own(config: ConfigDict) -> None:
+    """Your own records: a folder of miniSEED or SAC files with picks, or data.format=seisbench.
+
+    No event is in two parts. The cycle of the learning rate is that of the few-shot training, since
+    most catalogues are nearer to that in size than to STEAD.
+    """
+    config.data.format = "folder"
+    config.data.split.by = "event"
+    config.train.batch_size = 256
     config.optim.up_steps, config.optim.down_steps = 600, 800
 
 
@@ -153,7 +225,7 @@ def builtin(config: ConfigDict) -> None:
     config.data.format = "builtin"
     config.data.path = "data/builtin"
     config.data.builtin.traces = 4000
-    config.data.split.by = "event"
+    config.data.split.by = "event"  # nothing published to compare with
     config.data.window = 3072
     config.backbone.weights = "random"
     config.backbone.layers = 2
@@ -206,4 +278,9 @@ PROTOCOLS = {
     "stead_fewshot": stead_fewshot,
     "builtin": builtin,
     "smoke": smoke,
+    "own": own,
+    "diting": diting,
+    "diting_light": diting_light,
+    "diting_fewshot": diting_fewshot,
+    "seisbench": seisbench,
 }

@@ -1,6 +1,7 @@
 """P-wave first-motion polarity.
 
-STEAD has no such labels: use `:builtin`, or a table with a polarity column.
+STEAD has no such labels: use `:diting_light`, `:seisbench` with one of the datasets that have them,
+`:builtin`, or a table with a polarity column.
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,8 @@ from flax import nnx
 
 from seismollm_jax import models, tasks
 from seismollm_jax.data.augment import Augmentation
-from seismollm_jax.data.pipeline import Batch, SampleMaker, Source
+from seismollm_jax.data.donors import Donors, Source
+from seismollm_jax.data.pipeline import Batch, SampleMaker
 from seismollm_jax.data.records import COMPONENTS, Sample
 from seismollm_jax.data.sample import SampleOptions
 from seismollm_jax.models.family import Family, Path
@@ -72,8 +73,19 @@ class Experiment:
         """The network's parts as shapes, without any arithmetic."""
         return split(nnx.eval_shape(lambda: self.build(nnx.Rngs(0))), self.is_trainable)
 
-    def samples(self, source: Source, rows, *, augment: bool) -> SampleMaker:
-        """The sample maker over records of a source; `augment` is for training."""
+    def samples(
+        self,
+        source: Source,
+        rows,
+        *,
+        augment: bool,
+        events: Donors | None = None,
+        noise: Donors | None = None,
+    ) -> SampleMaker:
+        """The sample maker over records of a source.
+
+        `augment` is for training, as are `events` and `noise`: what `donors.find` gives.
+        """
         rates = dict(self.config["augment"])
         enabled = rates.pop("enabled")
         return SampleMaker(
@@ -83,6 +95,8 @@ class Experiment:
             encode=Encoder(self.task.name, self.context),
             seed=self.config["seed"],
             augmentation=Augmentation(**rates) if augment and enabled else None,
+            events=events,
+            noise=noise,
         )
 
     def contract(self) -> dict[str, Any]:

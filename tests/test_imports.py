@@ -30,7 +30,7 @@ ALLOWED = {
 }
 ONLY_IN = {
     "torch": ("conversion",),
-    "obspy": ("inference",),
+    "obspy": ("inference", "data.stream_files", "data.catalogue_xml"),
     "orbax": ("training.checkpoint", "models.seismollm.pretrained", "conversion"),
     "grain": ("data.pipeline",),
     "tensorflow": (),

@@ -148,12 +148,17 @@ def _recognised(file: TensorFile, report: Report) -> tuple[SeisMoLLMConfig, list
 
 
 def _training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training file says besides tensors, as far as it is what it should be."""
     scalars = (int, float, str, bool)
     plain: dict[str, Any] = {k: v for k, v in training.items() if isinstance(v, scalars)}
-    optimizer = training.get("optimizer_dict") or {}
-    groups = optimizer.get("param_groups") or [{}]
-    plain["optimizer"] = {k: v for k, v in groups[0].items() if k != "params"}
-    plain["parameters with moments"] = len(optimizer.get("state") or {})
+    match training.get("optimizer_dict"):
+        case {"param_groups": [{**options}, *_], "state": {**states}}:
+            plain["optimizer"] = {k: v for k, v in options.items() if k != "params"}
+            plain["parameters with moments"] = len(states)
+        case None:
+            plain["optimizer"] = None
+        case other:
+            plain["optimizer"] = f"not understood: {type(other).__name__}"
     plain["schedule"] = training.get("scheduler_dict")
     return plain
 

@@ -29,6 +29,10 @@ class Augmentation:
     `add_event_rate`. `mask_percent` and `noise_percent` are the share of half-second windows set to
     1 or replaced by noise (the original mixes these two up). Scaling the amplitude has no effect
     once the window is normalised; it is kept so that the random numbers stay in step.
+
+    The last six are no part of the original and off unless asked for; `field_augment` has them.
+    Ranges in dB are of amplitude ratios drawn uniformly: the added event over the record's own,
+    and the record's event over the added noise.
     """
 
     generate_noise_rate: float = 0.05
@@ -43,6 +47,12 @@ class Augmentation:
     gap_rate: float = 0.4
     mask_percent: int = 0
     noise_percent: int = 0
+    rotate_rate: float = 0.0
+    flip_polarity_rate: float = 0.0
+    superpose_rate: float = 0.0
+    superpose_level_db: tuple[float, float] = (-10.0, 10.0)
+    real_noise_rate: float = 0.0
+    real_noise_snr_db: tuple[float, float] = (0.0, 30.0)
 
     def __post_init__(self) -> None:
         limits = {"rate": 1.0, "percent": 100}
@@ -52,6 +62,10 @@ class Augmentation:
                 raise ValueError(f"{item.name} is {value}; it must lie between 0 and {limit}")
         if self.max_events < 1:
             raise ValueError(f"max_events is {self.max_events}; it must be 1 or more")
+        for name in ("superpose_level_db", "real_noise_snr_db"):
+            ends = tuple(getattr(self, name))
+            if len(ends) != 2 or not -200 <= ends[0] <= ends[1] <= 200:
+                raise ValueError(f"{name} is {ends}; it must be (lowest, highest), in -200 to 200")
 
 
 @dataclass(slots=True)
@@ -118,7 +132,7 @@ def drop_channels(waveform: np.ndarray, channels: Sequence[int]) -> np.ndarray:
 
 def adjust_amplitude(waveform: np.ndarray) -> np.ndarray:
     """Multiply by the number of components over the number of those that are not all zero."""
-    alive = int(np.count_nonzero(waveform.any(axis=0)))
+    alive = int(np.count_nonzero(np.ascontiguousarray(waveform.T).any(axis=1)))
     return waveform * np.float32(waveform.shape[1] / alive) if alive else waveform
 
 
@@ -141,9 +155,11 @@ def add_noise(waveform: np.ndarray, snr_db: Sequence[float], normal: np.ndarray)
     `normal` holds standard normal numbers, (samples, components). The mean is not removed first, so
     a component with an offset gets more noise.
     """
-    power = np.square(waveform, dtype=np.float64).mean(axis=0)
+    rows = np.array(waveform.T, np.float64, order="C")  # sums across memory are slow
+    power = np.einsum("ij,ij->i", rows, rows) / rows.shape[1]
     amplitude = np.sqrt(power * 10.0 ** (-np.asarray(snr_db) / 10.0))
-    return (waveform + amplitude * normal).astype(waveform.dtype)
+    rows += amplitude[:, None] * normal.T
+    return np.ascontiguousarray(rows.T, waveform.dtype)
 
 
 def blank_gap(waveform: np.ndarray, start: int, end: int) -> np.ndarray:
@@ -286,7 +302,7 @@ def augment(
                 for _ in range(channels)
             ]
             snr_db, normal = zip(*drawn, strict=True)
-            out.waveform = add_noise(out.waveform, snr_db, np.stack(normal, axis=1))
+            out.waveform = add_noise(out.waveform, snr_db, np.stack(normal).T)
         if happens(augmentation.gap_rate):
             gap = draw_gap(n_samples, [*out.p_samples, *out.s_samples], rng)
             out.waveform = blank_gap(out.waveform, *gap)

@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from seismollm_jax.data import splits, stead, synthetic
+from seismollm_jax.data import (
+    diting,
+    folder,
+    prepared,
+    remote,
+    seisbench,
+    split_files,
+    splits,
+    stead,
+    synthetic,
+)
 from seismollm_jax.data.records import Dataset, Report, select
+from seismollm_jax.data.seisbench_files import PREFIX
 
 
 def _open_stead(settings: Mapping[str, Any]) -> Dataset:
@@ -40,9 +51,57 @@ def _open_builtin(settings: Mapping[str, Any]) -> Dataset:
     return dataclasses.replace(_open_stead(settings), name="builtin")
 
 
+def _open_folder(settings: Mapping[str, Any]) -> Dataset:
+    """Records around events, by default long enough to draw windows of `window` samples in."""
+    own, window_s = settings["folder"], settings["window"] / settings["sampling_rate_hz"]
+    with tqdm(desc="waveform files", unit="file", disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return folder.read(
+            settings["path"],
+            table=settings["table"] or None,
+            before_s=window_s / 2 if own["before_s"] is None else own["before_s"],
+            after_s=window_s if own["after_s"] is None else own["after_s"],
+            instruments=own["instruments"],
+            magnitude_type=settings["magnitude_type"] or None,
+            progress=show,
+        )
+
+
+def _open_diting(settings: Mapping[str, Any]) -> Dataset:
+    return diting.read(
+        settings["path"],
+        table=settings["table"] or None,
+        magnitude_type=settings["magnitude_type"] or None,
+    )
+
+
+def _open_seisbench(settings: Mapping[str, Any]) -> Dataset:
+    return seisbench.read(
+        settings["path"],
+        table=settings["table"] or None,
+        magnitude_type=settings["magnitude_type"] or None,
+    )
+
+
+def _open_prepared(settings: Mapping[str, Any]) -> Dataset:
+    return prepared.read(
+        settings["path"],
+        table=settings["table"] or None,
+        magnitude_type=settings["magnitude_type"] or None,
+    )
+
+
 FORMATS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "stead": _open_stead,
     "builtin": _open_builtin,
+    "diting": _open_diting,
+    "seisbench": _open_seisbench,
+    "folder": _open_folder,
+    "prepared": _open_prepared,
 }
 
 
@@ -60,7 +119,12 @@ def open_dataset(settings: Mapping[str, Any]) -> Dataset:
             "data.path is empty: give the directory of the dataset, --config.data.path=DIR, or "
             "use the built-in one, --config=configs/TASK.py:builtin"
         )
-    if not Path(settings["path"]).exists() and settings["format"] != "builtin":
+    somewhere_else = (
+        remote.is_remote(settings["path"])
+        or settings["format"] == "builtin"
+        or (settings["format"] == "seisbench" and settings["path"].startswith(PREFIX))
+    )
+    if not somewhere_else and not Path(settings["path"]).exists():
         raise FileNotFoundError(
             f"data.path={settings['path']!r} does not exist; give the directory that holds the "
             "dataset's tables and waveform files"
@@ -99,11 +163,29 @@ class Parts:
         rows: part name ("train", "val", "test") -> dataset row numbers.
         left_out: reason -> number of rows that no part has.
         hash: fingerprint of the split, the same wherever the dataset lies.
+        split: as `rows`, with the rows that the task cannot use still in; what `hash` is of.
+        file_hash: that of the file that decided, which may name traces that the dataset lacks;
+            None if no file did.
+        lacking: number of these traces.
     """
 
     rows: dict[str, np.ndarray]
     left_out: dict[str, int]
     hash: str
+    split: dict[str, np.ndarray]
+    file_hash: str | None = None
+    lacking: int = 0
+
+    def sizes(self) -> dict[str, int]:
+        """Part name -> number of rows."""
+        return {name: len(rows) for name, rows in self.rows.items()}
+
+    def report(self) -> list[str]:
+        """Lines about what is in no part."""
+        lines = [f"left out: {count} with {reason}" for reason, count in self.left_out.items()]
+        if self.lacking:
+            lines.append(f"not in this dataset: {self.lacking} traces that the split file names")
+        return lines
 
 
 def split_for(
@@ -118,6 +200,7 @@ def split_for(
     Raises:
         ValueError: no earthquake row has the labels that the task needs, a part loses all its rows,
             or the split is impossible.
+        FileNotFoundError: the split file is not there.
     """
     noise = dataset.table["category"].to_numpy() == "noise"
     wants_noise = uses_noise and settings["noise_rows"]
@@ -129,15 +212,12 @@ def split_for(
             f"left out: {reasons}. Add the missing columns (docs/data.md names those that are "
             "read), or use the built-in dataset, --config=configs/TASK.py:builtin"
         )
-    how = settings["split"]
-    parts = splits.split(
-        np.arange(len(noise)) if wants_noise else np.flatnonzero(~noise),
-        dataset.table,
-        by=how["by"],
-        sizes=(how["train"], how["val"]),
-        seed=how["seed"],
-        shuffle=how["shuffle"],
-    )
+    rows = np.arange(len(noise)) if wants_noise else np.flatnonzero(~noise)
+    parts, file_hash, lacking = _split_rows(dataset, rows, settings["split"])
+    placeless = np.setdiff1d(usable, np.concatenate(list(parts.values())), assume_unique=True)
+    if len(placeless):
+        source = "split file" if file_hash else "dataset's own split"
+        left_out[f"no part in the {source}"] = len(placeless)
     kept = {name: rows[np.isin(rows, usable)] for name, rows in parts.items()}
     for name, rows in kept.items():
         if len(parts[name]) and not len(rows):
@@ -146,7 +226,37 @@ def split_for(
                 f"used; left out: {reasons}. Change data.split.*, or use more data"
             )
     names = dataset.table["trace_name"].to_numpy()
-    return Parts(kept, left_out, splits.split_hash(kept, names))
+    return Parts(kept, left_out, splits.split_hash(parts, names), parts, file_hash, lacking)
+
+
+def _split_rows(
+    dataset: Dataset, rows: np.ndarray, how: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], str | None, int]:
+    """The split of some rows, and of a file its hash and the number of traces not found."""
+    if how["by"] == "file":
+        if not how["path"]:
+            raise ValueError("data.split.by=file needs the file: --config.data.split.path=FILE")
+        file = split_files.read(how["path"])
+        parts, lacking = split_files.rows_of(file, dataset.table)
+        parts = {name: found[np.isin(found, rows)] for name, found in parts.items()}
+        if not any(map(len, parts.values())):
+            raise ValueError(
+                f"none of the traces that the split file {file.path} names is among the "
+                f"{len(rows)} of {dataset.path} that this task may use; give the split file of "
+                "this dataset"
+            )
+        return parts, file.hash, lacking
+    if how["by"] == "column":
+        parts = splits.by_column(rows, dataset.table)
+        if not any(map(len, parts.values())):
+            raise ValueError(
+                f"{dataset.path} says of no trace whether it is for training, validation or test, "
+                "so data.split.by=column is impossible; use data.split.by=event"
+            )
+        return parts, None, 0
+    sizes = (how["train"], how["val"])
+    parts = splits.split(rows, dataset.table, how["by"], sizes, how["seed"], how["shuffle"])
+    return parts, None, 0
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -7,28 +7,23 @@ sequence at its step, whatever the number of workers, processes or devices was b
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import grain
 import numpy as np
 
 from seismollm_jax.data.augment import Augmentation
+from seismollm_jax.data.donors import Donors, Source
+from seismollm_jax.data.field_augment import NO_ROW, augment_record
 from seismollm_jax.data.records import Record, Sample
 from seismollm_jax.data.sample import SampleOptions, make_sample
 from seismollm_jax.data.sources import BadTrace
 
 Batch = dict[str, np.ndarray]
 
-# First words of the random seeds of one sample, so that no two purposes share a stream.
+# First words of the random seeds of one sample, so that no two purposes share a stream;
+# `field_augment` has more.
 PLAIN, AUGMENTED, FIXED = 0, 1, 2
-
-
-class Source(Protocol):
-    """Random access to records by position."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: int) -> Record: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +33,8 @@ class SampleMaker:
     An element has `waveform` (window, 3) float32, the task's targets, `row` (the record's number
     in the dataset), `window_start`, `readable`: 0 where the trace could not be read, with zeros in
     its place, and `valid`: 0 where that is so or a label is missing; such an element must not
-    count.
+    count. Where the augmentation borrows from other records it also has `unread_donors` (2,), the
+    dataset rows of those that could not be read, -1 for none.
 
     Attributes:
         source: records.
@@ -47,6 +43,11 @@ class SampleMaker:
         encode: sample -> targets.
         seed: of the run.
         augmentation: what augmented samples go through.
+        events: records to add events from, if `augmentation.superpose_rate` is not 0.
+        noise: noise traces to add, if `augmentation.real_noise_rate` is not 0.
+
+    Raises:
+        ValueError: no records to borrow from, although the augmentation asks for them.
     """
 
     source: Source
@@ -55,6 +56,21 @@ class SampleMaker:
     encode: Callable[[Sample], Batch]
     seed: int
     augmentation: Augmentation | None = None
+    events: Donors | None = None
+    noise: Donors | None = None
+
+    def __post_init__(self) -> None:
+        asked = self.augmentation or Augmentation()
+        if asked.superpose_rate > 0 and (self.events is None or len(self.events) < 2):
+            raise ValueError(
+                f"augment.superpose_rate is {asked.superpose_rate}, but fewer than two training "
+                "records have a P and an S arrival to borrow; set it to 0"
+            )
+        if asked.real_noise_rate > 0 and not self.noise:
+            raise ValueError(
+                f"augment.real_noise_rate is {asked.real_noise_rate}, but the dataset has no noise "
+                "traces that training may borrow; add some, or set it to 0"
+            )
 
     def __call__(self, position: int, *, epoch: int, stream: int) -> Batch:
         """Makes the element; `stream` is PLAIN, AUGMENTED or FIXED (which leaves the epoch out)."""
@@ -66,6 +82,13 @@ class SampleMaker:
             record, readable = _empty_record(self.options.window), False
         valid = readable
         augmentation = self.augmentation if stream == AUGMENTED else None
+        unread = np.full(2, NO_ROW, np.int32)
+        if augmentation is not None and readable:
+            record, unread = augment_record(
+                *(record, row, (self.seed, epoch), augmentation, self.options),
+                events=self.events,
+                noise=self.noise,
+            )
         sample = make_sample(record, np.random.default_rng(words), self.options, augmentation)
         targets = self.encode(sample)
         for name, value in targets.items():
@@ -78,6 +101,8 @@ class SampleMaker:
             "window_start": np.array(sample.window_start, np.int32),
             "readable": np.array(readable, np.float32),
             "valid": np.array(valid, np.float32),
+            # The same keys for plain elements, since both are in one batch.
+            **({"unread_donors": unread} if self.events or self.noise else {}),
         }
 
 

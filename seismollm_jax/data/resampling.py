@@ -13,7 +13,6 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from scipy import signal
 
 HALF_WIDTH = 32  # samples of the slower rate on either side
 KAISER_BETA = 7.5  # about 75 dB
@@ -72,6 +71,8 @@ def _polyphase(
     data: np.ndarray, start_ns: int, source: Fraction, up: int, down: int
 ) -> tuple[np.ndarray, int]:
     """Keep every `down`-th of `up` times as many samples, those on the grid of absolute time."""
+    from scipy import signal  # slow to import, and most loader workers never resample
+
     fine = source * up  # rate after the first step, also new rate times `down`
     first = -round(Fraction(start_ns) * fine / 10**9) % down  # first point of the grid
     count = ((len(data) - 1) * up - first) // down + 1

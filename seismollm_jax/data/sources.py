@@ -71,10 +71,13 @@ def to_zne(data: np.ndarray, component_order: str, dimension_order: str = "") ->
 def component_columns(component_order: str) -> list[int]:
     """Where Z, N and E are in a component order; -1 for one that is not there.
 
+    H, the pressure that ocean-bottom stations record beside the ground motion, is passed over.
+
     Raises ValueError for an order with other letters, with a component twice, or with none.
     """
     order = component_order.replace("1", "N").replace("2", "E")
-    if not order or set(order) - set(COMPONENTS) or len(set(order)) != len(order):
+    known = set(COMPONENTS)
+    if not set(order) & known or set(order) - known - {"H"} or len(set(order)) != len(order):
         raise ValueError(
             f"has the component order {component_order!r}; Z, N, E (or 1, 2), each once at most, "
             "are known"
@@ -94,7 +97,7 @@ class WaveformSource:
     Raises ValueError for an unknown kind of storage, IndexError if a row is not in the table.
     """
 
-    def __init__(self, dataset: Dataset, rows: np.ndarray, max_open_files: int = 16) -> None:
+    def __init__(self, dataset: Dataset, rows: np.ndarray, max_open_files: int = 128) -> None:
         if dataset.storage not in STORAGES:
             raise ValueError(
                 f"{dataset.name} is stored as {dataset.storage!r}; known: {', '.join(STORAGES)}"

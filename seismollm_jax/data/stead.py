@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
-from seismollm_jax.data.records import DOWN, NO_POLARITY, TABLE_COLUMNS, UP, Dataset, Report
-from seismollm_jax.data.splits import PARTS
+from seismollm_jax.data.hdf5_catalogue import (
+    keep_magnitude_type,
+    parse_snr,
+    probe,
+    read_columns,
+    read_header,
+    require_files,
+    settle,
+)
+from seismollm_jax.data.records import Dataset, Report
+from seismollm_jax.data.tidy import count, left_out
 
 COMPONENT_ORDER = "ENZ"
 SAMPLING_RATE_HZ = 100.0
-MAGNITUDE_RANGE = (0.0, 8.0)
 
 REQUIRED = ("trace_name", "p_arrival_sample", "s_arrival_sample")
 POLARITY_COLUMNS = ("p_first_motion", "trace_p_polarity", "trace_polarity")
-POLARITY_WORDS = {
-    **dict.fromkeys(("u", "c", "up", "positive", "compression"), UP),
-    **dict.fromkeys(("d", "r", "down", "negative", "dilatation"), DOWN),
-}
 NUMBERS = {
     "p_arrival_sample": "p_sample",
     "s_arrival_sample": "s_sample",
@@ -54,9 +56,7 @@ TEXTS = {
     "source_origin_time": "origin_time",
     "snr_db": "snr_db",
 }
-CATEGORICAL = ("file", "event_id", "network", "station", "instrument", "magnitude_type")
-MISSING = ("", " ", "None", "none", "nan", "NaN", "NA", "N/A", "null", "NULL")
-MISSING_CODE = ("", "None")  # NA is a network and NAN a station
+CODES = ("network_code", "receiver_code", "receiver_type", "trace_name")
 
 
 def read(
@@ -83,22 +83,13 @@ def read(
     tables = _find_tables(Path(path), table)
     counts: dict[str, int] = {}
     raw = pd.concat([_read_csv(csv, counts) for csv in tables], ignore_index=True)
-    raw = _left_out(raw, raw["trace_name"].isna(), "rows without trace_name, left out", counts)
+    raw = left_out(raw, raw["trace_name"].isna(), "rows without trace_name, left out", counts)
     if raw.empty:
         raise ValueError(f"{tables[0]} has no rows; is the download complete?")
     _check_unique(raw, tables)
-    if magnitude_type is not None:
-        kinds = raw["magnitude_type"].str.strip().str.lower()
-        if not (kinds == magnitude_type.lower()).any():
-            known = ", ".join(f"{kind} ({n})" for kind, n in kinds.value_counts().items())
-            raise ValueError(
-                f"no row of {tables[0]} has source_magnitude_type {magnitude_type!r}; "
-                f"it has: {known or 'none'}"
-            )
-        reason = f"rows of another magnitude type than {magnitude_type}, left out"
-        raw = _left_out(raw, kinds != magnitude_type.lower(), reason, counts)
+    raw = keep_magnitude_type(raw, magnitude_type, tables[0], counts)
     directory = tables[0].parent
-    _probe(directory, raw)
+    probe(directory, raw, "data")
     return Dataset(
         name=name,
         path=directory,
@@ -138,42 +129,18 @@ def _find_tables(path: Path, table: str | None) -> list[Path]:
 
 def _read_csv(csv: Path, counts: dict[str, int]) -> pd.DataFrame:
     """Wanted columns of one table under their new names, plus `file`; absent ones are missing."""
-    try:
-        header = list(pd.read_csv(csv, nrows=0, index_col=False).columns)
-        absent = [column for column in REQUIRED if column not in header]
-        if absent:
-            raise ValueError(
-                f"{csv} lacks the column {', '.join(absent)}; it has {', '.join(header)}. "
-                "Rename the columns as in STEAD"
-            )
-        polarity = next((column for column in POLARITY_COLUMNS if column in header), None)
-        texts = TEXTS | ({polarity: "polarity"} if polarity else {}) | {"file_idx": "file"}
-        used_texts = [column for column in texts if column in header]
-        used_numbers = [column for column in NUMBERS if column in header]
-        codes = ("network_code", "receiver_code", "receiver_type", "trace_name")
-        missing = {c: list(MISSING_CODE if c in codes else MISSING) for c in header}
-        options: dict[str, Any] = {
-            "index_col": False,
-            "na_values": missing,
-            "keep_default_na": False,
-        }
-        try:
-            types: dict[str, Any] = {
-                **dict.fromkeys(used_texts, str),
-                **dict.fromkeys(used_numbers, np.float32),
-            }
-            raw = pd.read_csv(csv, usecols=list(types), dtype=types, **options)
-        except pd.errors.ParserError:
-            raise
-        except ValueError:  # a cell that is no number: find and count these cells
-            raw = pd.read_csv(csv, usecols=[*used_texts, *used_numbers], dtype=str, **options)
-            for column in used_numbers:
-                number = pd.to_numeric(raw[column].str.strip(), errors="coerce")
-                bad = raw[column].notna() & (raw[column].str.strip() != "") & number.isna()
-                _count(counts, f"{column} not a number, taken as missing", bad)
-                raw[column] = number.astype(np.float32)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{csv} is not a readable CSV table: {error}") from error
+    header = read_header(csv)
+    absent = [column for column in REQUIRED if column not in header]
+    if absent:
+        raise ValueError(
+            f"{csv} lacks the column {', '.join(absent)}; it has {', '.join(header)}. "
+            "Rename the columns as in STEAD"
+        )
+    polarity = next((column for column in POLARITY_COLUMNS if column in header), None)
+    texts = TEXTS | ({polarity: "polarity"} if polarity else {}) | {"file_idx": "file"}
+    used_texts = [column for column in texts if column in header]
+    used_numbers = [column for column in NUMBERS if column in header]
+    raw = read_columns(csv, used_texts, used_numbers, counts, codes=CODES)
     lacking = [column for column in [*TEXTS, *NUMBERS] if column not in header]
     if lacking:
         text = f"rows without the columns {', '.join(lacking)}"
@@ -183,9 +150,6 @@ def _read_csv(csv: Path, counts: dict[str, int]) -> pd.DataFrame:
     for column in (*TEXTS.values(), "polarity"):
         if column not in raw:
             raw[column] = np.full(len(raw), None, object)
-    for column in NUMBERS.values():
-        if column not in raw:
-            raw[column] = np.full(len(raw), np.nan, np.float32)
     return raw
 
 
@@ -205,12 +169,7 @@ def _waveform_files(csv: Path, raw: pd.DataFrame) -> pd.Series | str:
         number = number.astype(np.int64)
         mapping = {index: f"part_{index}.hdf5" for index in number.unique()}
         files, names = number.map(mapping), list(mapping.values())
-    lost = [name for name in names if not (csv.parent / name).is_file()]
-    if lost:
-        raise FileNotFoundError(
-            f"{csv} needs the waveform file {csv.parent / lost[0]}, which does not exist "
-            f"({len(lost)} of {len(names)} files missing); put it beside the table"
-        )
+    require_files(csv, names)
     return files
 
 
@@ -225,115 +184,12 @@ def _check_unique(raw: pd.DataFrame, tables: list[Path]) -> None:
         )
 
 
-def _probe(directory: Path, raw: pd.DataFrame, probes: int = 32) -> None:
-    """Look for some evenly spaced rows in the waveform files, which shows a wrong file.
-
-    Raises ValueError if none of them is there, or a file is not HDF5.
-    """
-    found, last = False, ""
-    for row in np.unique(np.linspace(0, len(raw) - 1, probes).astype(int)):
-        file, name = directory / raw["file"].iloc[row], raw["trace_name"].iloc[row]
-        try:
-            with h5py.File(file, "r", locking="best-effort") as h5:
-                trace = h5.get(f"data/{name}")
-                if isinstance(trace, h5py.Dataset) and trace.ndim == 2:
-                    found = True
-                else:
-                    last = f"{file} has no trace data/{name}"
-        except OSError as error:
-            raise ValueError(
-                f"{file} cannot be opened as HDF5 ({error}); is the download complete?"
-            ) from error
-    if not found:
-        raise ValueError(
-            f"none of {probes} traces tried is there: {last}. Table and waveforms do not match"
-        )
-
-
 def _tidy(raw: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
     """Turn the raw table into the columns of `Dataset.table`."""
-    out = raw
-    noise = raw["category"].str.strip().str.lower() == "noise"
-    _count(counts, "noise rows", noise)
-    kinds = np.where(noise, "noise", "earthquake")
-    out["category"] = pd.Categorical(kinds, ["earthquake", "noise"])
-    for column, new in NUMBERS.items():
-        _blank(out, new, np.isinf(out[new]), f"{column} infinite, taken as missing", counts)
-    for column in ("p_sample", "s_sample"):
-        out[column] = np.trunc(out[column])
-        # One beyond the end shows when the trace is read: it then counts as noise.
-        reason = f"{column} before the trace begins, taken as missing"
-        _blank(out, column, out[column] < 0, reason, counts)
-        _blank(out, column, noise, f"{column} in a noise row, ignored", counts)
-    reversed_picks = out["p_sample"] >= out["s_sample"]
-    _count(counts, "P arrival not before S, trace will count as noise", reversed_picks)
-    low, high = MAGNITUDE_RANGE
-    clipped = (out["magnitude"] < low) | (out["magnitude"] > high)
-    _count(counts, f"source_magnitude clipped to {low:g} to {high:g}", clipped)
-    out["magnitude"] = out["magnitude"].clip(low, high)
-    negative = out["distance_km"] < 0
-    _blank(out, "distance_km", negative, "source_distance_km negative, taken as missing", counts)
-    out["back_azimuth_deg"] = out["back_azimuth_deg"].mod(360)
-    # The remainder of a tiny negative angle rounds to 360 itself.
-    out.loc[out["back_azimuth_deg"] >= 360, "back_azimuth_deg"] = 0
-
-    words = out["polarity"].astype(object).str.strip().str.lower()
-    known = words.map(POLARITY_WORDS)
-    _count(counts, "polarity not up or down, taken as missing", words.notna() & known.isna())
-    out["polarity"] = known.fillna(NO_POLARITY).astype(np.int8)
-    snr_db, bad = _parse_snr(out.pop("snr_db"))
-    _count(counts, "snr_db unreadable, taken as missing", bad)
+    snr_db, bad = parse_snr(raw.pop("snr_db"))
+    count(counts, "snr_db unreadable, taken as missing", bad)
     for index, component in enumerate(COMPONENT_ORDER.lower()):
-        out[f"snr_{component}_db"] = snr_db[:, index]
-    for column in ("start_time", "origin_time"):
-        time = pd.to_datetime(out[column], format="ISO8601", utc=True, errors="coerce")
-        _count(counts, f"{column} unreadable, taken as missing", out[column].notna() & time.isna())
-        out[column] = time.dt.tz_localize(None).dt.as_unit("us")
-    out["magnitude_type"] = out["magnitude_type"].str.strip().str.lower()
-    out["sampling_rate_hz"] = np.float32(SAMPLING_RATE_HZ)
-    out["component_order"] = pd.Categorical.from_codes(
-        np.zeros(len(out), np.int8), [COMPONENT_ORDER]
-    )
-    out["split"] = pd.Categorical.from_codes(np.full(len(out), -1, np.int8), list(PARTS))
-    for column in CATEGORICAL:
-        out[column] = out[column].astype("category")
-    return out[list(TABLE_COLUMNS)].reset_index(drop=True)
-
-
-def _parse_snr(texts: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Signal-to-noise ratios (rows, 3) in file order, and which rows could not be read.
-
-    The text is like `[ 56.79 55.40 47.40]`.
-    """
-    values = np.full((len(texts), 3), np.nan, np.float32)
-    bad = np.zeros(len(texts), bool)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            continue
-        try:
-            east, north, vertical = text.strip("[] ").replace(",", " ").split()
-            values[row] = float(east), float(north), float(vertical)
-        except ValueError:
-            bad[row] = True
-    return values, bad
-
-
-def _count(counts: dict[str, int], text: str, mask: pd.Series | np.ndarray) -> None:
-    n = int(np.count_nonzero(mask))
-    if n:
-        counts[text] = counts.get(text, 0) + n
-
-
-def _blank(
-    table: pd.DataFrame, column: str, mask: pd.Series, text: str, counts: dict[str, int]
-) -> None:
-    """Set values to missing and count those that were not."""
-    _count(counts, text, mask & table[column].notna())
-    table.loc[mask, column] = np.nan
-
-
-def _left_out(
-    raw: pd.DataFrame, mask: pd.Series, text: str, counts: dict[str, int]
-) -> pd.DataFrame:
-    _count(counts, text, mask)
-    return raw[~mask].reset_index(drop=True) if mask.any() else raw
+        raw[f"snr_{component}_db"] = snr_db[:, index]
+    raw["sampling_rate_hz"] = SAMPLING_RATE_HZ
+    raw["component_order"] = COMPONENT_ORDER
+    return settle(raw, {new: column for column, new in NUMBERS.items()}, counts)

@@ -10,6 +10,9 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
+from seismollm_jax.data.prepared import ArrayRecordFile
+from seismollm_jax.data.stream_files import StreamFolder
+
 
 class Storage(Protocol):
     """One open file."""
@@ -43,7 +46,10 @@ class Hdf5File:
         if not isinstance(trace, h5py.Dataset):
             raise KeyError(f"is not in the group {self._group!r}")
         if part:
-            return trace[parse_index(part)]
+            try:
+                return trace[parse_index(part)]
+            except (IndexError, TypeError) as error:
+                raise ValueError(f"is not in {name!r} of the shape {trace.shape}") from error
         if not trace.shape or len(trace.shape) != 2:  # a scalar or an empty one is no array at all
             raise ValueError(f"has the shape {trace.shape}; (samples, 3) is wanted")
         return trace[()]
@@ -70,5 +76,9 @@ def parse_index(text: str) -> tuple[int | slice, ...]:
     return tuple(parts)
 
 
-STORAGES: dict[str, Callable[[Path, str], Any]] = {"hdf5": Hdf5File}
+STORAGES: dict[str, Callable[[Path, str], Any]] = {
+    "hdf5": Hdf5File,
+    "streams": StreamFolder,
+    "arrayrecord": ArrayRecordFile,
+}
 """Kind of file -> how to open it, given its path and the group that holds the traces."""

@@ -11,12 +11,27 @@ import numpy as np
 
 from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
-from seismollm_jax.data import catalogue, pipeline
+from seismollm_jax.data import catalogue, pipeline, split_files, splits
+from seismollm_jax.data.records import Dataset
 from seismollm_jax.data.sources import WaveformSource
 from seismollm_jax.evaluation import pictures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.training import checkpoint
 from seismollm_jax.training.step import make_eval_step
+
+EXPOSURES = {
+    "none": "",
+    "included": "",
+    "possible": (
+        "not the split of the training, or another catalogue than that of the training: traces of "
+        "the training may be among these, which would flatter the scores"
+    ),
+    "unknown": (
+        "a converted checkpoint does not say what it was trained on: make sure that no trace "
+        "of this part was among that"
+    ),
+}
+"""Whether traces of the training are among those evaluated, and what to say about it."""
 
 
 def run(
@@ -25,6 +40,8 @@ def run(
     *,
     part: str = "test",
     data_path: str | None = None,
+    split_file: str | None = None,
+    allow_other_split: bool = False,
     batch_size: int | None = None,
 ) -> dict[str, float]:
     """Evaluates the checkpoint at `directory` and writes everything into `output`.
@@ -33,9 +50,12 @@ def run(
         directory: as for `checkpoint.find`.
         output: directory for `metrics.json`, `predictions.csv`, `pictures/`.
         part: "train", "val", "test" or "all" (every row the task can use).
-        data_path: where the dataset lies, if not where it was in training. Of a catalogue other
-            than the training's only "all" can be evaluated: its parts are not the training's, so
-            traces of the training could be in any of them.
+        data_path: where the dataset lies, if not where it was in training. A part of a catalogue
+            other than the training's is refused: it is not the training's part, so traces of the
+            training could be in it.
+        split_file: decides which trace is in which part, instead of the training's `data.split`;
+            with the file that the training wrote, parts of any catalogue are the training's.
+        allow_other_split: evaluates a part although it is not the training's.
         batch_size: over all devices; None takes the training's.
 
     Returns:
@@ -51,42 +71,23 @@ def run(
     data = dict(config["data"])
     if data_path is not None:
         data["path"], data["format"] = data_path, _format_at(data)
+    if split_file is not None:
+        data["split"] = {**data["split"], "by": "file", "path": split_file}
     dataset = catalogue.open_dataset(data)
     parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
-    same = catalogue.fingerprint(dataset) == description["dataset"]
-    unknown = description["dataset"] is None  # trained by another program
-    if not same and not unknown and part != "all":
-        raise ValueError(
-            f"{dataset.path} is another catalogue than the one this checkpoint was trained on, so "
-            f"it has no {part} part that is known to be free of training traces; evaluate "
-            "--split=all, and make sure that the two have no traces in common"
-        )
-    if part == "all":
-        rows = np.sort(np.concatenate(list(parts.rows.values())))
-    else:
-        rows = parts.rows[part]
-        if same and parts.hash != description["split_hash"]:
-            raise ValueError(
-                f"the {part} split of {dataset.path} (hash {parts.hash}) is not the one of the "
-                f"training ({description['split_hash']}), so training data may be in it; evaluate "
-                "--split=all, or restore the table as it was"
-            )
+    exposure = _exposure(description, dataset, parts, part)
+    if exposure == "possible" and part != "all" and not allow_other_split:
+        raise ValueError(_refusal(description, dataset, parts, part))
+    rows = np.sort(np.concatenate([v for k, v in parts.rows.items() if part in (k, "all")]))
     if not len(rows):
         raise ValueError(f"the {part} split of {dataset.path} is empty")
     layout = parallel.make_layout()
     say = print if parallel.is_main() else (lambda text: None)
     say(f"{stored.path}: {task.name}, {len(rows)} traces of {dataset.path}, split {part}")
-    if unknown:
-        say(
-            "  a converted checkpoint does not say what it was trained on: make sure that no trace "
-            "of this part was among that"
-        )
-    elif not same:
-        say(
-            "  another catalogue than that of the training: traces of both would flatter the scores"
-        )
-    for reason, count in parts.left_out.items():
-        say(f"  left out: {count} with {reason}")
+    if EXPOSURES[exposure]:
+        say(f"  {EXPOSURES[exposure]}")
+    for line in parts.report():
+        say(f"  {line}")
 
     source = WaveformSource(dataset, rows)
     maker = experiment.samples(source, rows, augment=False)
@@ -124,13 +125,56 @@ def run(
         )
     scores = outcome.scores()
     if parallel.is_main():
-        _write(outcome, scores, output, part, str(dataset.path), stored, source)
+        about = {
+            "split": part,
+            "split_by": splits.how_made(data["split"]),
+            "split_hash": parts.hash,
+            "training_traces": exposure,
+            "data": str(dataset.path),
+        }
+        _write(outcome, scores, output, about, stored, source)
         with jax.default_matmul_precision(config["precision"]["matmul"]):
             drawn = pictures.draw(experiment, outcome, maker, stored, output / "pictures")
         for name, value in scores.items():
             say(f"  {name:<24} {value:.5g}")
         say(f"written: {output}/metrics.json, predictions.csv, pictures/ ({len(drawn)})")
     return scores
+
+
+def _exposure(
+    description: dict[str, Any], dataset: Dataset, parts: catalogue.Parts, part: str
+) -> str:
+    """Whether traces of the training are in the part; one of `EXPOSURES`."""
+    if description["dataset"] is None:  # trained by another program
+        return "unknown"
+    same_split = description["split_hash"] in (parts.hash, parts.file_hash)
+    if same_split and part in ("val", "test"):
+        return "none"
+    same_catalogue = catalogue.fingerprint(dataset) == description["dataset"]
+    if same_split or (part == "all" and same_catalogue):
+        return "included"
+    return "possible"
+
+
+def _refusal(
+    description: dict[str, Any], dataset: Dataset, parts: catalogue.Parts, part: str
+) -> str:
+    """Why a part is not evaluated, and what to do."""
+    ways = (
+        f"give the split file of the training (--split_file=WORKDIR/{split_files.NAME}), or "
+        "evaluate all the same with --allow_other_split"
+    )
+    if catalogue.fingerprint(dataset) != description["dataset"]:
+        return (
+            f"{dataset.path} is another catalogue than the one this checkpoint was trained on, so "
+            f"it has no {part} part that is known to be free of training traces; evaluate "
+            f"--split=all and make sure that the two have no traces in common, {ways}"
+        )
+    return (
+        f"the {part} split of {dataset.path} (hash {parts.hash}) is not the one of the "
+        f"training ({description['split_hash']}), so training data may be in it; evaluate "
+        f"--split=all, restore the table as it was, {ways}"
+    )
 
 
 def _format_at(data: dict[str, Any]) -> str:
@@ -142,8 +186,7 @@ def _write(
     outcome: Evaluation,
     scores: dict[str, float],
     output: Path,
-    part: str,
-    path: str,
+    about: dict[str, Any],
     stored: checkpoint.Stored,
     source: WaveformSource,
 ) -> None:
@@ -154,8 +197,7 @@ def _write(
         "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
         "records": outcome.records,
         "unreadable": source.why_unreadable(outcome.unread),
-        "split": part,
-        "data": path,
+        **about,
         "checkpoint": str(stored.path),
         "step": stored.description["progress"]["step"],
         "task": stored.description["task"],

@@ -13,7 +13,7 @@ import numpy as np
 
 from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
-from seismollm_jax.data import catalogue, pipeline
+from seismollm_jax.data import catalogue, donors, pipeline, split_files
 from seismollm_jax.data.sources import WaveformSource
 from seismollm_jax.evaluation import figures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
@@ -24,9 +24,11 @@ from seismollm_jax.training.report import Reporter
 from seismollm_jax.training.start import (
     check_continues,
     check_numbers,
+    check_parts,
     first_weights,
     known_settings,
     summary,
+    write_split,
 )
 from seismollm_jax.training.step import make_eval_step, make_init, make_train_step
 
@@ -45,7 +47,8 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
 
     Args:
         config: a configuration of `configs/`, as plain dictionaries.
-        workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
+        workdir: gets `config.json`, `split.csv.gz`, `metrics.jsonl`, `tensorboard/` and
+            `checkpoints/`.
 
     Returns:
         The scores of the last validation.
@@ -66,15 +69,16 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     experiment = experiments.make(config, known=known_settings(config, workdir))
     task = experiment.task
     parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
-    for name in ("train", "val"):
-        if not len(parts.rows[name]):
-            raise ValueError(f"the {name} part of {dataset.path} is empty; raise data.split.{name}")
+    check_parts(parts, dataset, data["split"])
     layout = parallel.make_layout()
     local_batch = layout.local_batch(settings["batch_size"], "train.batch_size")
     eval_batch = layout.local_batch(settings["eval_batch_size"], "train.eval_batch_size")
     sources = {name: WaveformSource(dataset, rows) for name, rows in parts.rows.items()}
     where = {"process": jax.process_index(), "processes": jax.process_count()}
-    train_maker = experiment.samples(sources["train"], parts.rows["train"], augment=True)
+    borrowed = donors.find(dataset, sources["train"], parts.split, data["split"], config["augment"])
+    train_maker = experiment.samples(
+        sources["train"], parts.rows["train"], augment=True, **borrowed
+    )
     batches = pipeline.train_batches(
         train_maker, shuffle=settings["shuffle"], local_batch=local_batch, **where
     )
@@ -102,7 +106,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     earlier = checkpoints.latest_description()
     scores: dict[str, float] = {}
     if earlier:
-        check_continues(earlier, experiment, parts.hash)
+        check_continues(earlier, experiment, parts)
         state, frozen = checkpoints.restore(state, frozen)
         progress, pretrained = earlier["progress"], earlier["pretrained"]
         scores = {k: math.nan if v is None else v for k, v in earlier["validation"].items()}
@@ -115,6 +119,9 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     reporter = Reporter(workdir, steps=steps, start=start, active=parallel.is_main())
     if parallel.is_main():
         (workdir / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        # A run that continues has the same split, and its first description of it stays.
+        if not earlier or not (workdir / split_files.NAME).exists():
+            write_split(workdir, dataset, parts, data["split"])
     for line in summary(experiment, state, frozen, pretrained, dataset, parts, layout):
         reporter.say(line)
     reporter.say(
@@ -172,8 +179,12 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                 continue
 
             # -- end of an epoch: validate, count, save ------------------------------------------
-            _report_unread(sources["train"], unread, reporter)
-            unread.clear()
+            lent = [d.source for d in borrowed.values() if d is not None]
+            for source in (sources["train"], *lent):
+                assert isinstance(source, WaveformSource)  # as `donors.find` made it
+                mine = unread.intersection(source.rows.tolist()) if unread else unread
+                _report_unread(source, mine, reporter)
+                unread -= mine
             with pipeline.Stream(val_batches, **loading) as val_stream:
                 arrays = (state["params"], frozen, state["stats"])
                 outcome = evaluate(experiment, functools.partial(eval_step, *arrays), val_stream)
@@ -201,6 +212,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                     "settings": experiment.settings,
                     "contract": experiment.contract(),
                     "split_hash": parts.hash,
+                    "records": parts.sizes(),
                     "dataset": catalogue_hash,
                     "pretrained": pretrained,
                     "progress": progress,
@@ -238,8 +250,10 @@ def _figures_of(
             "optim.max_lr, or look at those traces"
         )
     if float(figures["unread"]):
-        host = parallel.gather({"row": batch["row"], "readable": batch["readable"]})
+        names = [n for n in ("row", "readable", "unread_donors") if n in batch]
+        host = parallel.gather({name: batch[name] for name in names})
         unread |= set(host["row"][host["readable"] == 0].tolist())
+        unread |= set(host.get("unread_donors", np.array(-1)).ravel().tolist()) - {-1}
     return loss
 
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from seismollm_jax import parallel
-from seismollm_jax.data import catalogue
+from seismollm_jax.data import catalogue, split_files, splits
+from seismollm_jax.data.records import Dataset
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import key as name_of
 from seismollm_jax.training.checkpoint import (
@@ -98,7 +99,33 @@ def known_settings(config: Mapping[str, Any], workdir: Path) -> Mapping[str, Any
     return None
 
 
-def check_continues(earlier: Mapping[str, Any], experiment: Experiment, split_hash: str) -> None:
+def check_parts(parts: catalogue.Parts, dataset: Dataset, how: Mapping[str, Any]) -> None:
+    """Refuses to train without records to train on or to validate with.
+
+    Args:
+        parts: the split.
+        dataset: what is split.
+        how: the `data.split` part of the configuration.
+
+    Raises:
+        ValueError: saying where the records should have come from.
+    """
+    for name, size in parts.sizes().items():
+        if name in ("train", "val") and not size:
+            raise ValueError(
+                f"the {name} part of {dataset.path} is empty, so this split serves evaluation "
+                f"only; data.split is {splits.how_made(how)}: "
+                + (
+                    f"raise {name}"
+                    if name in splits.WAYS[how["by"]]
+                    else "take another way, such as by=event"
+                )
+            )
+
+
+def check_continues(
+    earlier: Mapping[str, Any], experiment: Experiment, parts: catalogue.Parts
+) -> None:
     """Refuses to continue a run as another one.
 
     What may change: where the data lie, how they are loaded, the learning rates and how long to
@@ -108,7 +135,7 @@ def check_continues(earlier: Mapping[str, Any], experiment: Experiment, split_ha
     Args:
         earlier: description of the checkpoint.
         experiment: of this run.
-        split_hash: of this run.
+        parts: of this run.
 
     Raises:
         ValueError: naming what differs.
@@ -121,7 +148,8 @@ def check_continues(earlier: Mapping[str, Any], experiment: Experiment, split_ha
         "optim.name": (before["optim"]["name"], now["optim"]["name"]),
     }
     if earlier["split_hash"] is not None:
-        pairs["the split of the data"] = (earlier["split_hash"], split_hash)
+        pairs["the split of the data"] = (earlier["split_hash"], parts.hash)
+        pairs["the numbers of records"] = (earlier.get("records"), parts.sizes())
         for name in ("seed", "augment", "options"):
             pairs[name] = (before[name], _as_json(now[name]))
         for name in ("batch_size", "shuffle"):
@@ -146,6 +174,29 @@ def _shown(value: Any, other: Any) -> Any:
     return value
 
 
+def write_split(
+    workdir: Path, dataset: Dataset, parts: catalogue.Parts, how: Mapping[str, Any]
+) -> None:
+    """Writes the split of a run into its working directory, for other runs and other people.
+
+    Args:
+        workdir: gets `split.csv.gz`.
+        dataset: what is split.
+        parts: the split.
+        how: the `data.split` part of the configuration.
+    """
+    about = {
+        "made": splits.how_made(how),
+        "dataset": {
+            "name": dataset.name,
+            "traces": len(dataset.table),
+            "fingerprint": catalogue.fingerprint(dataset),
+        },
+    }
+    names = dataset.table["trace_name"].to_numpy(object)
+    split_files.write(workdir / split_files.NAME, parts.split, names, about)
+
+
 def summary(
     experiment: Experiment,
     state: Mapping[str, Any],
@@ -168,5 +219,11 @@ def summary(
         f"data: {dataset.path}, {len(dataset.table)} traces; {rows} (split by "
         f"{experiment.config['data']['split']['by']}, hash {parts.hash})",
     ]
-    lines += [f"  left out: {count} with {reason}" for reason, count in parts.left_out.items()]
+    lines += [f"  {line}" for line in parts.report()]
+    events, traces = splits.shared_events(parts.rows, dataset.table)
+    if events:
+        lines.append(
+            f"  {events} events have traces in more than one part ({traces} traces), so scores "
+            "come out better than on events never seen; data.split.by=event keeps events together"
+        )
     return lines + [f"  {line}" for line in str(dataset.report).splitlines()]

@@ -73,7 +73,10 @@ def make_train_step(
         direction, opt = optimizer.update(gradients, state["opt"], state["params"])
         params = jax.tree.map(lambda p, d: p - rate * d, state["params"], direction)
         new = {"step": state["step"] + 1, "params": params, "stats": stats, "opt": opt}
-        return new, {"loss": loss, "unread": (1 - batch["readable"]).sum()}
+        unread = (1 - batch["readable"]).sum()
+        if "unread_donors" in batch:
+            unread += (batch["unread_donors"] >= 0).sum()
+        return new, {"loss": loss, "unread": unread}
 
     return train_step
 

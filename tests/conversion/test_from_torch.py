@@ -64,6 +64,19 @@ def test_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*")) == [tmp_path / "run"]
 
 
+def test_casts_are_in_the_report(tmp_path: Path) -> None:
+    arrays = tiny.full_state_dict("distance")
+    arrays["convs.0.norm.bias"] = arrays["convs.0.norm.bias"].astype(np.float16)
+    arrays["convs.0.out_proj.weight"] = arrays["convs.0.out_proj.weight"].astype(np.float64)
+    source = originals.bare(tmp_path / "a.safetensors", arrays)
+    told = originals.given("distance", lossy_casts=True)
+    report = originals.import_file(source, tmp_path / "run", told, dry_run=True)
+    rows = {row[0]: row[2:] for row in report.rows}
+    assert rows["convs.0.norm.bias"] == ("same, float16 to float32", "(8,)", "float16")
+    assert rows["convs.0.out_proj.weight"][0] == "transpose, float64 to float32"
+    assert rows["convs.0.norm.weight"] == ("same", "(8,)", "float32")
+
+
 def test_existing_output_stays(source: Path, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     with pytest.raises(FileExistsError, match="choose another --output or remove it"):

@@ -55,6 +55,22 @@ def test_training_file_of_the_original(tmp_path: Path, task: str) -> None:
     assert facts["numbers"] == sum(int(np.prod(shape)) for shape, _ in layout.values())
 
 
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (None, None),
+        ([1], "not understood: list"),
+        (np.ones(3, np.float32), "not understood: ndarray"),
+        ({"state": 3}, "not understood: dict"),
+    ],
+)
+def test_optimizers_that_are_none(tmp_path: Path, stored: Any, said: str | None) -> None:
+    path = originals.original(
+        tmp_path / "a.pth", "distance", lambda content: content.update(optimizer_dict=stored)
+    )
+    assert run(path).facts["training"]["optimizer"] == said
+
+
 def test_wrapped_and_bare(tmp_path: Path) -> None:
     arrays = tiny.full_state_dict("polarity")
     named = {f"module._orig_mod.{name}": value for name, value in arrays.items()}

@@ -241,6 +241,10 @@ def test_all_zero_trace_survives():
         ({"gap_rate": -0.1}, "gap_rate is -0.1"),
         ({"mask_percent": 101}, "mask_percent is 101; it must lie between 0 and 100"),
         ({"max_events": 0}, "max_events is 0"),
+        ({"rotate_rate": 2}, "rotate_rate is 2; it must lie between 0 and 1"),
+        ({"superpose_level_db": (3, -3)}, r"superpose_level_db is \(3, -3\); it must be \(lowest"),
+        ({"real_noise_snr_db": (5,)}, r"real_noise_snr_db is \(5,\)"),
+        ({"real_noise_snr_db": (0, float("nan"))}, r"real_noise_snr_db is \(0, nan\)"),
     ],
 )
 def test_settings_out_of_range(setting, message):

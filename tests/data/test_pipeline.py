@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seismollm_jax.data.augment import Augmentation
+from seismollm_jax.data.donors import Donors
 from seismollm_jax.data.pipeline import (
     AUGMENTED,
     FIXED,
@@ -80,6 +81,36 @@ def make(
     )
 
 
+def make_borrowing(count: int, *, order: Sequence[int] | None = None, **settings) -> SampleMaker:
+    """Every operation of the field switched on; two donors cannot be read."""
+    rows = np.arange(count) if order is None else np.asarray(order)
+    source = Permuted(Records(count, bad=(3,)), tuple(rows.tolist()))
+    noise = Records(6, bad=(2,))
+    everywhere = np.ones(count, bool)
+    return dataclasses.replace(
+        make(count, source=source, rows=rows, **settings),
+        augmentation=Augmentation(
+            rotate_rate=0.5, flip_polarity_rate=0.5, superpose_rate=0.5, real_noise_rate=0.5
+        ),
+        events=Donors.of(source, rows, everywhere),
+        noise=Donors.of(noise, np.arange(100, 106), np.ones(6, bool)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Permuted:
+    """Records in another order."""
+
+    records: Records
+    order: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> Record:
+        return self.records[self.order[position]]
+
+
 def assert_equal(found: Batch, expected: Batch) -> None:
     assert found.keys() == expected.keys()
     for name in expected:
@@ -129,6 +160,23 @@ def test_the_record_counts_not_its_position() -> None:
         for stream in (PLAIN, AUGMENTED, FIXED):
             expected = few(position, epoch=2, stream=stream)
             assert_equal(other(9 - position, epoch=2, stream=stream), expected)
+
+
+@given(
+    order=st.permutations(range(9)),
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 1000),
+    position=st.integers(0, 8),
+)
+@settings(max_examples=30)
+def test_what_a_sample_borrows_depends_on_seed_epoch_and_record_alone(
+    order: list[int], seed: int, epoch: int, position: int
+) -> None:
+    maker, other = make_borrowing(9, seed=seed), make_borrowing(9, seed=seed, order=order)
+    for stream in (PLAIN, AUGMENTED):
+        element = maker(position, epoch=epoch, stream=stream)
+        other((position + 1) % 9, epoch=epoch + 3, stream=AUGMENTED)  # leaves no trace
+        assert_equal(other(order.index(position), epoch=epoch, stream=stream), element)
 
 
 def test_fixed_windows_depend_on_nothing_else() -> None:
@@ -270,6 +318,23 @@ def test_loader_processes_change_nothing(start: int) -> None:
     found = take(Stream(dataset, start=start, workers=1, threads=1), 4)
     for step, batch in enumerate(found, start=start):
         assert_equal(batch, dataset[step])
+
+
+@pytest.mark.parametrize(("start", "workers", "threads"), [(0, 0, 3), (5, 1, 1), (23, 2, 2)])
+def test_borrowing_is_the_same_from_any_step_in_any_process(
+    start: int, workers: int, threads: int
+) -> None:
+    dataset = training(make_borrowing(9))
+    found = take(Stream(dataset, start=start, workers=workers, threads=threads), 4)
+    for step, batch in enumerate(found, start=start):
+        assert_equal(batch, dataset[step])
+    whole = [dataset[step] for step in range(20)]
+    assert any((batch["unread_donors"] >= 0).any() for batch in whole)
+    shares = [training(make_borrowing(9), local_batch=2, process=p, processes=2) for p in (0, 1)]
+    for step in (start, start + 3):
+        parts = [share[step] for share in shares]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        assert_equal(joined, dataset[step])
 
 
 def test_to_device_sees_every_batch_in_order() -> None:

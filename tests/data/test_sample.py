@@ -11,6 +11,7 @@ from seismollm_jax.data.augment import Augmentation
 from seismollm_jax.data.labels import pick_labels
 from seismollm_jax.data.records import Record
 from seismollm_jax.data.sample import SampleOptions, is_noise, make_sample
+from seismollm_jax.data.waveform import NORMALISATIONS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "augment.json").read_text())["cases"]
@@ -115,7 +116,7 @@ def records(draw):
     window=st.integers(1, 350),
     ratio=st.sampled_from([None, 0.0, 0.3, 1.0]),
     augmentation=st.sampled_from([None, Augmentation(), Augmentation(shift_rate=1, gap_rate=1)]),
-    normalisation=st.sampled_from(["std", "max", "none"]),
+    normalisation=st.sampled_from(NORMALISATIONS),
 )
 def test_any_record_gives_a_sample(trace, seed, window, ratio, augmentation, normalisation):
     options = SampleOptions(window, 100.0, normalisation, p_position_ratio=ratio)

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seismollm_jax.data.waveform import cut, cut_picks, fixed_start, normalise, start_bound
+from seismollm_jax.data.waveform import (
+    NORMALISATIONS,
+    cut,
+    cut_picks,
+    fixed_start,
+    is_live,
+    normalise,
+    start_bound,
+)
 from tests import golden_files
 
 ARRAYS = golden_files.load("augment.npz")
@@ -79,7 +87,7 @@ def test_normalise_large_offset_against_float64():
     np.testing.assert_allclose(normalise(waveform, "std"), exact, atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["std", "max", "none"])
+@pytest.mark.parametrize("mode", NORMALISATIONS)
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e30, 12345.678])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_constant_component_becomes_zero(mode, value, dtype):
@@ -101,8 +109,68 @@ def test_none_removes_the_mean_only():
     np.testing.assert_array_equal(normalise(waveform, "none"), [[-2.0], [-1.0], [3.0]])
 
 
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(3, 300), mode=st.sampled_from(["std", "max"]))
+def test_joint_scale_keeps_the_amplitude_ratios(seed, n, mode):
+    rng = np.random.default_rng(seed)
+    waveform = (rng.standard_normal((n, 3)) * [1, 30, 0.2] + [0, 5, -1]).astype(np.float32)
+    out = normalise(waveform, f"joint_{mode}").astype(np.float64)
+    np.testing.assert_allclose(out.mean(axis=0), 0, atol=1e-5)
+    ratios = waveform.std(axis=0, dtype=np.float64) / waveform[:, 0].std(dtype=np.float64)
+    np.testing.assert_allclose(out.std(axis=0) / out[:, 0].std(), ratios, rtol=1e-4)
+    size = np.sqrt(np.square(out).mean()) if mode == "std" else np.abs(out).max()
+    assert size == pytest.approx(1, rel=1e-5)
+    # Whatever the unit of the record.
+    again = normalise(waveform * np.float32(1e4), f"joint_{mode}")
+    np.testing.assert_allclose(again, out, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["joint_std", "joint_max"])
+def test_joint_scale_turns_with_the_sensor_or_its_sign(mode):
+    """Unlike those of each component, so rotated and flipped records look like real ones."""
+    waveform = np.random.default_rng(0).standard_normal((500, 3)) * [1, 8, 2]
+    turn = np.array([[1, 0, 0], [0, 0.6, -0.8], [0, 0.8, 0.6]])
+    first, turned = normalise(waveform, mode), normalise(waveform @ turn.T, mode)
+    np.testing.assert_allclose(normalise(-waveform, mode), -first, rtol=1e-5)
+    if mode == "joint_std":
+        np.testing.assert_allclose(turned, first @ turn.T, atol=1e-5)
+
+
+def test_a_dead_component_does_not_change_the_joint_scale():
+    waveform = np.random.default_rng(0).standard_normal((500, 3)).astype(np.float32) * 7
+    waveform[:, 1:] = 3.0
+    out = normalise(waveform, "joint_std")
+    np.testing.assert_allclose(out[:, :1], normalise(waveform[:, :1], "std"), rtol=1e-5)
+    assert is_live(waveform).tolist() == [True, False, False]
+
+
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60))
+def test_samples_in_gaps_do_not_count(data, seed, n):
+    rng = np.random.default_rng(seed)
+    waveform = (rng.standard_normal((n, 3)) + 4).astype(np.float32)
+    valid = rng.random((n, 3)) < data.draw(st.sampled_from([0.0, 0.1, 0.6, 1.0]))
+    mode = data.draw(st.sampled_from(NORMALISATIONS))
+    out = normalise(np.where(valid, waveform, np.nan).astype(np.float32), mode, valid)
+    assert out.dtype == np.float32
+    assert not out[~valid].any()
+    if mode.startswith("joint"):
+        centred = np.zeros((n, 3))
+        for i in range(3):
+            if valid[:, i].sum() > 1:
+                part = waveform[valid[:, i], i].astype(np.float64)
+                centred[valid[:, i], i] = part - part.mean()
+        live = valid[:, valid.sum(axis=0) > 1]
+        power = np.square(centred).sum() / max(live.sum(), 1)
+        scale = np.sqrt(power) if mode == "joint_std" else np.abs(centred).max()
+        np.testing.assert_allclose(out, centred / (scale or 1), atol=1e-5)
+        return
+    for i in range(3):
+        here = valid[:, i]
+        alone = normalise(waveform[here, i][:, None], mode)[:, 0]
+        np.testing.assert_allclose(out[here, i], alone, atol=1e-5)
+
+
 def test_unknown_mode():
-    with pytest.raises(ValueError, match=r"'minmax'.*std, max, none"):
+    with pytest.raises(ValueError, match=r"'minmax'.*std, max, none, joint_std, joint_max"):
         normalise(np.zeros((4, 3), np.float32), "minmax")
 
 

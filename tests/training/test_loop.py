@@ -67,7 +67,8 @@ def straight(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_what_a_run_leaves(straight: Path, data_folder: Path) -> None:
-    wanted = ["checkpoints", "config.json", "metrics.jsonl", "pictures", "tensorboard"]
+    wanted = ["checkpoints", "config.json", "metrics.jsonl", "pictures"]
+    wanted += ["split.csv.gz", "tensorboard"]
     assert sorted(path.name for path in straight.iterdir()) == wanted
     assert (straight / "pictures/training.png").stat().st_size > 1000
     assert json.loads((straight / "config.json").read_text())["data"]["path"] == str(data_folder)

@@ -1,0 +1,562 @@
+"""What rotation, polarity flips, added events and recorded noise do to a trace and every label."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seismollm_jax import tasks
+from seismollm_jax.data import field_augment as fa
+from seismollm_jax.data import split_files
+from seismollm_jax.data.augment import Augmentation
+from seismollm_jax.data.donors import Donors, noise_rows
+from seismollm_jax.data.pipeline import AUGMENTED, PLAIN, SampleMaker
+from seismollm_jax.data.records import DOWN, NO_POLARITY, UP, Record
+from seismollm_jax.data.sample import SampleOptions
+from seismollm_jax.data.sources import BadTrace
+from seismollm_jax.experiment import Encoder
+
+OPTIONS = SampleOptions(window=400, sampling_rate_hz=20.0)
+LABELS = ("p_samples", "s_samples", "magnitude", "distance_km", "back_azimuth_deg", "polarity")
+ON = {"rotate_rate": 1.0, "flip_polarity_rate": 1.0, "superpose_rate": 1.0, "real_noise_rate": 1.0}
+ANGLES = st.floats(0, 360, exclude_max=True)
+
+
+def p_wave(back_azimuth_deg: float, polarity: int = UP, *, seed: int = 0) -> Record:
+    """A P wave from a known direction: compression moves up and away from the source."""
+    rng = np.random.default_rng(seed)
+    pulse = np.zeros(400)
+    pulse[150:250] = np.abs(rng.standard_normal(100)) + 0.1
+    pulse *= 1 if polarity == UP else -1
+    away = math.radians(back_azimuth_deg + 180)
+    motion = np.stack([pulse, 0.6 * pulse * np.cos(away), 0.6 * pulse * np.sin(away)], axis=1)
+    noise = 1e-3 * rng.standard_normal((400, 3))
+    return Record(
+        (motion + noise).astype(np.float32),
+        [150],
+        [260],
+        magnitude=3.0,
+        distance_km=20.0,
+        back_azimuth_deg=back_azimuth_deg,
+        polarity=polarity,
+        snr_db=(30.0, 31.0, 32.0),
+    )
+
+
+def measured_back_azimuth(waveform: np.ndarray) -> float:
+    """From the particle motion: the horizontals that go with an upward motion point away."""
+    z, n, e = (waveform - waveform.mean(0)).astype(np.float64).T
+    return math.degrees(math.atan2(-(z @ e), -(z @ n))) % 360
+
+
+def first_motion(record: Record) -> int:
+    return UP if record.waveform[record.p_samples[0] + 1, 0] > 0 else DOWN
+
+
+def difference(a: float, b: float) -> float:
+    return abs((a - b + 180) % 360 - 180)
+
+
+def labels(record: Record, *left_out: str) -> dict[str, object]:
+    return {name: getattr(record, name) for name in LABELS if name not in left_out}
+
+
+def trace(seed: int, p: Sequence[int] = (100,), s: Sequence[int] = (160,), n: int = 400) -> Record:
+    """Noise with stronger noise from each P on."""
+    rng = np.random.default_rng(seed)
+    waveform = rng.standard_normal((n, 3)) * rng.uniform(0.5, 50)
+    for start, factor in [(a, 5) for a in p] + [(b, 3) for b in s]:
+        waveform[start:] *= factor
+    numbers = {"magnitude": 2.0, "distance_km": 30.0, "back_azimuth_deg": 45.0, "polarity": UP}
+    return Record(waveform.astype(np.float32), list(p), list(s), **numbers)
+
+
+def level(waveform: np.ndarray) -> float:
+    return float(np.sqrt(np.square(waveform - waveform.mean(0), dtype=np.float64).mean()))
+
+
+# -- rotation --------------------------------------------------------------------------------
+
+
+@given(back_azimuth_deg=ANGLES, angle_deg=ANGLES, polarity=st.sampled_from([UP, DOWN]))
+def test_the_particle_motion_of_a_rotated_p_wave_gives_the_rotated_label(
+    back_azimuth_deg: float, angle_deg: float, polarity: int
+) -> None:
+    record = p_wave(back_azimuth_deg, polarity)
+    assert difference(measured_back_azimuth(record.waveform), back_azimuth_deg) < 1
+    turned = fa.rotate(record, angle_deg)
+    assert difference(measured_back_azimuth(turned.waveform), turned.back_azimuth_deg) < 1
+    assert difference(turned.back_azimuth_deg, back_azimuth_deg + angle_deg) < 1e-6
+    assert 0 <= np.float32(turned.back_azimuth_deg) < 360
+    assert labels(turned, "back_azimuth_deg") == labels(record, "back_azimuth_deg")
+    assert first_motion(turned) == polarity
+    np.testing.assert_array_equal(turned.waveform[:, 0], record.waveform[:, 0])
+    assert turned.waveform.dtype == np.float32
+    back = fa.rotate(turned, 360 - angle_deg)
+    np.testing.assert_allclose(back.waveform, record.waveform, atol=1e-5)
+
+
+def test_a_quarter_turn_clockwise_sends_north_to_east() -> None:
+    record = Record(np.array([[0, 1, 0], [5, 0, 1]], np.float32), [], [], back_azimuth_deg=300.0)
+    turned = fa.rotate(record, 90.0)
+    np.testing.assert_allclose(turned.waveform, [[0, 0, 1], [5, -1, 0]], atol=1e-6)
+    assert turned.back_azimuth_deg == 30
+
+
+def test_rotation_up_to_360_is_north() -> None:
+    turned = fa.rotate(p_wave(90.0), 270 - 1e-9)
+    assert turned.back_azimuth_deg == 0
+
+
+@pytest.mark.parametrize("dead", [(1,), (2,), (1, 2)])
+def test_what_a_dead_horizontal_would_have_recorded_is_not_made_up(dead: tuple[int, ...]) -> None:
+    record = p_wave(30.0)
+    record.waveform[:, dead] = 7.0
+    assert fa.rotate(record, 50.0) is record
+
+
+def test_a_dead_vertical_stays_dead() -> None:
+    record = p_wave(30.0)
+    record.waveform[:, 0] = 7.0
+    turned = fa.rotate(record, 50.0)
+    assert (turned.waveform[:, 0] == 7).all()
+    assert turned.back_azimuth_deg == 80
+
+
+def test_a_missing_back_azimuth_stays_missing() -> None:
+    turned = fa.rotate(dataclasses.replace(p_wave(0.0), back_azimuth_deg=math.nan), 50.0)
+    assert math.isnan(turned.back_azimuth_deg)
+
+
+# -- polarity --------------------------------------------------------------------------------
+
+
+@given(back_azimuth_deg=ANGLES, polarity=st.sampled_from([UP, DOWN]))
+def test_a_flip_turns_the_first_motion_and_its_label_and_nothing_else(
+    back_azimuth_deg: float, polarity: int
+) -> None:
+    record = p_wave(back_azimuth_deg, polarity)
+    flipped = fa.flip_polarity(record)
+    assert flipped.polarity == first_motion(flipped) == 1 - polarity
+    assert labels(flipped, "polarity") == labels(record, "polarity")
+    assert difference(measured_back_azimuth(flipped.waveform), back_azimuth_deg) < 1
+    again = fa.flip_polarity(flipped)
+    assert again.polarity == polarity
+    np.testing.assert_array_equal(again.waveform, record.waveform)
+
+
+def test_a_missing_polarity_stays_missing() -> None:
+    record = dataclasses.replace(p_wave(0.0), polarity=NO_POLARITY)
+    assert fa.flip_polarity(record).polarity == NO_POLARITY
+
+
+# -- superposition ---------------------------------------------------------------------------
+
+
+@given(
+    p_donor=st.integers(0, 300),
+    delay=st.integers(1, 90),
+    place=st.integers(0, 399),
+    scale=st.floats(0.01, 100),
+    taper=st.integers(0, 40),
+    after_s=st.integers(1, 120),
+)
+def test_the_added_event_arrives_where_its_picks_say(
+    p_donor: int, delay: int, place: int, scale: float, taper: int, after_s: int
+) -> None:
+    place, n_donor = min(place, 399 - delay), p_donor + delay + after_s
+    host, donor = trace(1), trace(2, [p_donor], [p_donor + delay], n=n_donor)
+    before = host.waveform.copy(), donor.waveform.copy()
+    both = fa.superpose(host, donor, place, scale, taper)
+    np.testing.assert_array_equal(host.waveform, before[0])
+    np.testing.assert_array_equal(donor.waveform, before[1])
+    assert both.p_samples == sorted([100, place])
+    assert both.s_samples == sorted([160, place + delay])
+    added = both.waveform.astype(np.float64) - host.waveform
+    first = max(p_donor - taper, 0)
+    mean = donor.waveform[first:].mean(axis=0, dtype=np.float64)
+    tolerance = 1e-5 * (np.abs(both.waveform).max() + scale * np.abs(donor.waveform).max())
+    # From P to S, and on to the fade or to the end of the host, it is the donor's own trace.
+    faded = max(n_donor - taper, p_donor + delay + 1)
+    length = min(faded - p_donor, 400 - place)
+    expected = scale * (donor.waveform[p_donor : p_donor + length] - mean)
+    np.testing.assert_allclose(added[place : place + length], expected, atol=tolerance)
+    # Nothing before the fade and after the donor's end; less than the donor in the fades.
+    start = place - (p_donor - first)
+    assert not added[: max(start, 0)].any()
+    assert not added[max(place + n_donor - p_donor, 0) :].any()
+    lead = added[max(start, 0) : place]
+    whole = scale * (donor.waveform[p_donor - len(lead) : p_donor] - mean)
+    assert (np.abs(lead) <= np.abs(whole) + tolerance).all()
+
+
+def test_one_number_for_two_events_goes_missing() -> None:
+    both = fa.superpose(p_wave(30.0), p_wave(80.0), 20, 1.0, 5)
+    assert all(map(math.isnan, (both.magnitude, both.distance_km, both.back_azimuth_deg)))
+    assert both.polarity == NO_POLARITY
+
+
+def test_a_dead_component_does_not_record_the_other_event() -> None:
+    host = trace(1)
+    host.waveform[:, 1] = 3.0
+    both = fa.superpose(host, trace(2), 30, 1.0, 5)
+    assert (both.waveform[:, 1] == 3).all()
+    changed = both.waveform[200:300] != host.waveform[200:300]  # the donor ends at 330
+    assert changed[:, [0, 2]].mean() > 0.99
+
+
+@given(
+    data=st.data(),
+    n=st.integers(2, 60),
+    delay=st.integers(1, 30),
+    gap=st.integers(1, 10),
+    count=st.integers(0, 3),
+)
+def test_places_are_all_those_where_the_event_fits(
+    data: st.DataObject, n: int, delay: int, gap: int, count: int
+) -> None:
+    pairs = [
+        sorted(data.draw(st.lists(st.integers(0, n - 1), min_size=2, max_size=2, unique=True)))
+        for _ in range(count)
+    ]
+    p, s = sorted(a for a, _ in pairs), sorted(b for _, b in pairs)
+
+    def fits(x: int) -> bool:
+        if x + delay >= n:
+            return False
+        if any(abs(x - a) < gap for a in p) or any(abs(x + delay - b) < gap for b in s):
+            return False
+        return all((x < a) == (x + delay < b) for a, b in zip(p, s, strict=True))
+
+    ranges = fa.places(p, s, delay, n, gap)
+    found = [x for first, last in ranges for x in range(first, last + 1)]
+    assert found == [x for x in range(n) if fits(x)]
+
+
+# -- recorded noise --------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 2**32 - 1), snr_db=st.floats(-20, 40))
+@settings(max_examples=30)
+def test_noise_is_so_far_below_the_event_and_leaves_the_labels(seed: int, snr_db: float) -> None:
+    record = trace(3)
+    noise = np.random.default_rng(seed).standard_normal((400, 3)).astype(np.float32)
+    noise = noise * np.float32([1, 10, 0.1]) + np.float32(5)
+    noisy = fa.add_recorded_noise(record, noise, snr_db, coda_ratio=2.0)
+    added = noisy.waveform.astype(np.float64) - record.waveform
+    event = record.waveform[100:280]  # S and twice S minus P after it
+    ratio_db = 20 * math.log10(level(event) / level(added))
+    assert ratio_db == pytest.approx(snr_db, abs=0.05)
+    centred = noise - noise.mean(0)
+    scale = (added * centred).sum() / np.square(centred).sum()
+    np.testing.assert_allclose(added, scale * centred, atol=1e-5 * np.abs(noisy.waveform).max())
+    assert labels(noisy) == labels(record)
+    assert noisy.snr_db is record.snr_db
+
+
+def test_noise_on_noise_is_measured_over_the_whole_trace() -> None:
+    quiet = dataclasses.replace(trace(3), p_samples=[], s_samples=[])
+    noise = trace(4, [], []).waveform
+    added = fa.add_recorded_noise(quiet, noise, 6.0, 2.0).waveform - quiet.waveform
+    assert 20 * math.log10(level(quiet.waveform) / level(added)) == pytest.approx(6, abs=0.01)
+
+
+def test_dead_components_do_not_record_noise_and_silence_adds_none() -> None:
+    record = trace(3)
+    record.waveform[:, 2] = -4.0
+    noisy = fa.add_recorded_noise(record, trace(4).waveform, 0.0, 2.0)
+    assert (noisy.waveform[:, 2] == -4).all()
+    assert fa.add_recorded_noise(record, np.ones((400, 3), np.float32), 0.0, 2.0) is record
+    silent = Record(np.zeros((400, 3), np.float32), [100], [160])
+    assert fa.add_recorded_noise(silent, trace(4).waveform, 0.0, 2.0) is silent
+
+
+@given(n=st.integers(2, 50), wanted=st.integers(1, 150), seed=st.integers(0, 2**32 - 1))
+def test_noise_of_any_length_fits_without_a_step(n: int, wanted: int, seed: int) -> None:
+    ramp = np.arange(n, dtype=np.float32)[:, None] * np.ones(3, np.float32)
+    fitted = fa.fit_length(ramp, wanted, np.random.default_rng(seed))
+    assert fitted.shape == (wanted, 3)
+    assert (np.abs(np.diff(fitted[:, 0])) == 1).all()
+
+
+# -- draws -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Ready-made records, some of which cannot be read."""
+
+    records: tuple[Record, ...]
+    bad: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, position: int) -> Record:
+        if position in self.bad:
+            raise BadTrace("file.hdf5", f"trace {position}", "is damaged")
+        return self.records[position]
+
+
+def everything(source: Records, rows: Sequence[int] | None = None) -> Donors:
+    rows = np.arange(len(source)) if rows is None else np.asarray(rows)
+    return Donors.of(source, rows, np.ones(len(source), bool))
+
+
+EVENTS = Records(tuple(trace(seed, [60 + 9 * seed], [90 + 11 * seed]) for seed in range(12)))
+NOISE = Records(tuple(trace(100 + seed, [], []) for seed in range(5)))
+
+
+def maker(
+    task: str = "picking",
+    *,
+    source: Records = EVENTS,
+    events: Donors | None = None,
+    noise: Donors | None = None,
+    options: SampleOptions = OPTIONS,
+    **rates: object,
+) -> SampleMaker:
+    context = tasks.get(task).context(
+        window=options.window, sampling_rate_hz=options.sampling_rate_hz, options={}
+    )
+    return SampleMaker(
+        source,
+        np.arange(len(source)),
+        options,
+        Encoder(task, context),
+        seed=5,
+        augmentation=Augmentation(**rates),
+        events=events or everything(source),
+        noise=noise or everything(NOISE, range(100, 105)),
+    )
+
+
+def augmented(chosen: SampleMaker) -> list[dict[str, np.ndarray]]:
+    return [
+        chosen(position, epoch=epoch, stream=AUGMENTED)
+        for epoch in range(4)
+        for position in range(len(chosen.source))
+    ]
+
+
+def test_off_by_default() -> None:
+    record = trace(0)
+    donors = {"events": everything(EVENTS), "noise": everything(NOISE)}
+    same, unread = fa.augment_record(record, 0, (1, 2), Augmentation(), OPTIONS, **donors)
+    assert same is record
+    assert unread.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("rate", ON)
+def test_a_sample_without_the_operation_is_the_one_of_before(rate: str) -> None:
+    """So the rest of the augmentation draws the same numbers, and half the samples have it."""
+    off, half = augmented(maker()), augmented(maker(**{rate: 0.5}))
+    same = [
+        all(np.array_equal(a[name], b[name]) for name in a) for a, b in zip(off, half, strict=True)
+    ]
+    assert 10 < sum(same) < 40
+    plain = maker(**{rate: 1.0})(3, epoch=0, stream=PLAIN)
+    expected = maker()(3, epoch=0, stream=PLAIN)
+    np.testing.assert_array_equal(plain["waveform"], expected["waveform"])
+
+
+def test_operations_are_drawn_independently() -> None:
+    """Whether a record is flipped, and how it is turned, is not changed by the others."""
+
+    def drawn(**rates: float) -> list[tuple[int, float]]:
+        found = []
+        for row in range(40):
+            donors = {"events": everything(EVENTS), "noise": everything(NOISE)}
+            settings = (record := trace(0), row, (1, 2), Augmentation(**rates), OPTIONS)
+            out, _ = fa.augment_record(*settings, **donors)
+            found.append((out.polarity, out.back_azimuth_deg - record.back_azimuth_deg))
+        return found
+
+    flips = {"flip_polarity_rate": 0.5}
+    turns = {"rotate_rate": 0.5}
+    both = drawn(**flips, **turns, real_noise_rate=0.5)
+    assert [polarity for polarity, _ in both] == [polarity for polarity, _ in drawn(**flips)]
+    assert [angle for _, angle in both] == [angle for _, angle in drawn(**turns)]
+    pairs = {(polarity, angle != 0) for polarity, angle in both}
+    assert len(pairs) == 4
+
+
+@given(row=st.integers(0, 2**31 - 1), epoch=st.integers(0, 10**4), level_db=st.floats(-20, 20))
+@settings(max_examples=60)
+def test_an_added_event_has_the_level_asked_for_and_keeps_its_distance(
+    row: int, epoch: int, level_db: float
+) -> None:
+    host, options = trace(7), dataclasses.replace(OPTIONS, min_event_gap_s=2.0)
+    rates = Augmentation(superpose_rate=1.0, superpose_level_db=(level_db, level_db))
+    donor = trace(8, [50], [70])
+    events = everything(Records((donor, donor)))
+    out, _ = fa.augment_record(host, row, (0, epoch), rates, options, events=events)
+    assert len(out.p_samples) == len(out.s_samples) == 2
+    place = next(p for p in out.p_samples if p != 100)
+    assert abs(place - 100) >= 40
+    assert abs(place + 20 - 160) >= 40
+    added = out.waveform.astype(np.float64) - host.waveform
+    if place <= 400 - 60 - 20:  # the donor's event, P to coda end, is whole and not in the fade
+        assert 20 * math.log10(
+            level(added[place : place + 60]) / level(host.waveform[100:280])
+        ) == (pytest.approx(level_db, abs=0.01))
+
+
+def test_events_are_added_to_events_alone() -> None:
+    noise = trace(0, [], [])
+    rates = Augmentation(superpose_rate=1.0)
+    out, _ = fa.augment_record(noise, 0, (0, 0), rates, OPTIONS, events=everything(EVENTS))
+    assert out is noise
+    fixed = dataclasses.replace(OPTIONS, p_position_ratio=0.3)
+    host = trace(0)
+    out, _ = fa.augment_record(host, 0, (0, 0), rates, fixed, events=everything(EVENTS))
+    assert out is host
+
+
+@pytest.mark.parametrize(
+    "donor", [trace(0, [300], [200]), trace(0, [], []), trace(0, [50, 200], [70, 220])]
+)
+def test_a_donor_that_is_no_single_event_is_not_added(donor: Record) -> None:
+    host = trace(1)
+    events = everything(Records((donor, donor)))
+    rates = Augmentation(superpose_rate=1.0)
+    out, unread = fa.augment_record(host, 7, (0, 0), rates, OPTIONS, events=events)
+    assert out is host
+    assert unread.tolist() == [-1, -1]
+
+
+def test_no_room_for_a_second_event() -> None:
+    host, donor = trace(1, [0], [399]), trace(2, [0], [399])
+    events, rates = everything(Records((donor, donor))), Augmentation(superpose_rate=1.0)
+    assert fa.augment_record(host, 7, (0, 0), rates, OPTIONS, events=events)[0] is host
+
+
+def test_an_unreadable_donor_costs_the_operation_and_is_named() -> None:
+    bad_events = everything(Records(EVENTS.records, bad=tuple(range(1, 12))), range(20, 32))
+    bad_noise = everything(Records(NOISE.records, bad=(0, 1, 2, 3, 4)), range(100, 105))
+    rates = {"superpose_rate": 1.0, "real_noise_rate": 1.0}
+    expected = maker()(0, epoch=0, stream=AUGMENTED)
+    element = maker(events=bad_events, noise=bad_noise, **rates)(0, epoch=0, stream=AUGMENTED)
+    event, noise = element["unread_donors"].tolist()
+    assert 21 <= event <= 31 or event == -1  # position 0 is readable
+    assert 100 <= noise <= 104
+    assert element["readable"] == element["valid"] == 1
+    seen = [
+        maker(events=bad_events, noise=bad_noise, **rates)(0, epoch=epoch, stream=AUGMENTED)
+        for epoch in range(6)
+    ]
+    assert any(element["unread_donors"][0] >= 21 for element in seen)
+    for epoch, element in enumerate(seen):
+        expected = maker()(0, epoch=epoch, stream=AUGMENTED)
+        if element["unread_donors"][0] >= 21:
+            np.testing.assert_array_equal(element["waveform"], expected["waveform"])
+
+
+def test_nothing_to_borrow_from() -> None:
+    one = Records(EVENTS.records[:1])
+    with pytest.raises(ValueError, match=r"superpose_rate is 0\.5, but fewer than two"):
+        maker(source=one, superpose_rate=0.5)
+    none = everything(Records(()))
+    plain = maker()
+    with pytest.raises(ValueError, match=r"real_noise_rate is 0\.5, but the dataset has no noise"):
+        dataclasses.replace(plain, augmentation=Augmentation(real_noise_rate=0.5), noise=none)
+
+
+# -- labels that go missing do not count -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rate", "lost"),
+    [
+        ("rotate_rate", set()),
+        ("flip_polarity_rate", set()),
+        ("real_noise_rate", set()),
+        ("superpose_rate", {"magnitude", "distance", "back_azimuth", "polarity"}),
+    ],
+)
+@pytest.mark.parametrize("task", list(tasks.TASKS))
+def test_whether_a_sample_still_counts(task: str, rate: str, lost: set[str]) -> None:
+    elements = augmented(maker(task, **{rate: 1.0}))
+    assert {float(element["valid"]) for element in elements} == {0.0 if task in lost else 1.0}
+    assert all(np.isfinite(v).all() for element in elements for v in element.values())
+
+
+def test_curves_show_all_picks_and_targets_the_first() -> None:
+    apart = dataclasses.replace(OPTIONS, min_event_gap_s=1.0)  # so that labels do not overlap
+    chosen = maker(options=apart, superpose_rate=1.0, generate_noise_rate=0.0, shift_rate=0.0)
+    for element in augmented(chosen):
+        peaks = np.flatnonzero(element["labels"][:, 1] >= 1.0)
+        assert len(peaks) == 2
+        assert element["p_sample"].tolist() == [peaks[0]]
+
+
+# -- donors ----------------------------------------------------------------------------------
+
+
+@given(
+    rows=st.lists(st.integers(0, 50), min_size=1, max_size=8, unique=True), host=st.integers(0, 50)
+)
+def test_any_donor_but_the_host_itself_in_any_order(rows: list[int], host: int) -> None:
+    source = Records(tuple(trace(0) for _ in rows))
+    donors, mirrored = everything(source, rows), everything(source, rows[::-1])
+    others = set(rows) - {host}
+    drawn = []
+    for seed in range(60):
+        index = donors.draw(np.random.default_rng(seed), host)
+        assert (index is None) == (not others)
+        if index is None:
+            return
+        drawn.append(int(donors.rows[index]))
+        assert rows[donors.positions[index]] == drawn[-1]
+        again = mirrored.draw(np.random.default_rng(seed), host)
+        assert int(mirrored.rows[again]) == drawn[-1]
+    assert set(drawn) <= others
+    assert len(set(drawn)) > len(others) / 2
+
+
+TABLE = pd.DataFrame(
+    {
+        "trace_name": [f"t{i}" for i in range(10)],
+        "category": ["earthquake"] * 4 + ["noise"] * 6,
+        "network": ["A"] * 10,
+        "station": ["X", "X", "Y", "Z", "X", "X", "Y", "Z", "W", None],
+        "start_time": pd.to_datetime(
+            [f"2020-01-{day:02}" for day in (1, 4, 6, 8, 2, 5, 3, 7, 9)]
+        ).append(pd.DatetimeIndex([pd.NaT])),
+        "split": ["train", "train", "dev", "test", "train", "dev", "test", None, " Train", "val"],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("row", [4, 5, 6, 7, 8, 9]),
+        ("event", [4, 5, 6, 7, 8, 9]),
+        ("station", [4, 5, 8, 9]),
+        ("time", [4, 6]),
+        ("column", [4, 7, 8]),
+    ],
+)
+def test_no_noise_from_validation_or_test(by: str, expected: list[int]) -> None:
+    split = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3])}
+    assert noise_rows(TABLE, split, {"by": by}).tolist() == expected
+    with_noise = {**split, "test": np.array([3, expected[0]])}
+    found = noise_rows(TABLE, with_noise, {"by": by}).tolist()
+    # Row 4 and row 5 are of one station.
+    assert found == [row for row in expected[1:] if by != "station" or row != 5]
+
+
+def test_no_noise_that_a_split_file_puts_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "split.csv.gz"
+    parts = {"train": np.array([0, 4]), "val": np.array([2, 5]), "test": np.array([3, 6, 9])}
+    split_files.write(file, parts, TABLE["trace_name"].to_numpy(), {})
+    split = {"train": np.array([0]), "val": np.array([2]), "test": np.array([3])}
+    how = {"by": "file", "path": str(file)}
+    assert noise_rows(TABLE, split, how).tolist() == [4, 7, 8]
