@@ -1,6 +1,7 @@
 """An experiment configuration turned into the typed objects that everything else takes."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -71,6 +72,10 @@ class Experiment:
 
     def abstract(self) -> Split:
         """The network's parts as shapes, without any arithmetic."""
+        return self._abstract
+
+    @functools.cached_property
+    def _abstract(self) -> Split:  # takes half a second
         return split(nnx.eval_shape(lambda: self.build(nnx.Rngs(0))), self.is_trainable)
 
     def samples(

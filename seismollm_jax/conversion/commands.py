@@ -162,7 +162,7 @@ def continuing(facts: Mapping[str, Any], workdir: Path, config_for: ConfigFor) -
     changes = [
         shlex.quote(f"--config.{name}={value}")
         for name, value in flat(facts["config"]).items()
-        if value != published.get(name)
+        if value != published.get(name) and name != "data.path"
     ]
     parts = [f"--config=configs/{task}.py", *changes, "--config.data.path=DATA"]
     return " ".join(["python train.py", *parts, f"--workdir={shlex.quote(str(workdir))}"])

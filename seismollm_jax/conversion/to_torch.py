@@ -72,7 +72,8 @@ def convert(
     if not directory.is_dir():
         raise checkpoint.CheckpointError(f"{directory} is not a directory with a checkpoint")
     file_format = file_format or _format_of(output)
-    if output is not None and file_format == "pth" and not comparison.has_torch():
+    needs_torch = output is not None and file_format == "pth" and not dry_run
+    if needs_torch and not comparison.has_torch():
         raise ImportError(
             f"writing {output} needs the torch extra: pip install 'seismollm_jax[torch]' (or "
             "--format safetensors, for the weights alone)"

@@ -133,16 +133,15 @@ def superpose(record: Record, donor: Record, p_sample: int, scale: float, taper:
     """
     (p,), (s,) = donor.p_samples, donor.s_samples
     first = max(p - taper, 0)
-    piece = donor.waveform[first:].astype(np.float64)
-    piece -= piece.mean(axis=0)
+    piece = _centred(donor.waveform[first:])
     fade_in, fade_out = p - first, min(taper, len(donor.waveform) - 1 - s)
-    piece[:fade_in] *= _ramp(fade_in)[:, None]
-    piece[len(piece) - fade_out :] *= _ramp(fade_out)[::-1, None]
+    piece[:, :fade_in] *= _ramp(fade_in)
+    piece[:, piece.shape[1] - fade_out :] *= _ramp(fade_out)[::-1]
     start = p_sample - fade_in
-    piece = piece[max(-start, 0) : len(record.waveform) - start]
-    piece *= scale * is_live(record.waveform)
+    piece = piece[:, max(-start, 0) : len(record.waveform) - start]
+    piece *= scale * is_live(record.waveform)[:, None]
     waveform = record.waveform.copy()
-    waveform[max(start, 0) : max(start, 0) + len(piece)] += piece
+    waveform[max(start, 0) : max(start, 0) + piece.shape[1]] += piece.T
     return dataclasses.replace(
         record,
         waveform=waveform,
@@ -169,11 +168,11 @@ def add_recorded_noise(
     if not signal or not level:
         return record
     scale = signal / level * 10.0 ** (-snr_db / 20.0)
-    centred = noise - noise.mean(axis=0, dtype=np.float64)
-    centred *= scale * is_live(record.waveform)
-    return dataclasses.replace(
-        record, waveform=(record.waveform + centred).astype(record.waveform.dtype)
-    )
+    added = _centred(noise)
+    added *= scale * is_live(record.waveform)[:, None]
+    waveform = record.waveform.copy()
+    waveform += added.T
+    return dataclasses.replace(record, waveform=waveform)
 
 
 def root_mean_square(waveform: np.ndarray, spans: Sequence[tuple[int, int]] = ()) -> float:
@@ -186,11 +185,9 @@ def root_mean_square(waveform: np.ndarray, spans: Sequence[tuple[int, int]] = ()
         for start, end in spans:
             within[start:end] = True
         waveform = waveform[within]
-    rows = np.array(waveform.T, np.float64, order="C")
-    rows = rows[rows.max(axis=1) > rows.min(axis=1)]
+    rows = _centred(waveform)[is_live(waveform)]
     if not rows.size:
         return 0.0
-    rows -= rows.mean(axis=1, keepdims=True)
     return float(np.sqrt(np.einsum("ij,ij->", rows, rows) / rows.size))
 
 
@@ -245,6 +242,13 @@ def _superpose(
     scale = level / donor_level * 10.0 ** (level_db / 20.0)
     taper = int(TAPER_S * options.sampling_rate_hz)
     return superpose(record, donor, first + chosen, scale, taper)
+
+
+def _centred(waveform: np.ndarray) -> np.ndarray:
+    """Without its means, float64 (components, samples): sums along memory are ten times faster."""
+    rows = np.array(waveform.T, np.float64, order="C")
+    rows -= rows.mean(axis=1, keepdims=True)
+    return rows
 
 
 def _event_level(record: Record, coda_ratio: float) -> float:
