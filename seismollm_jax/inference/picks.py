@@ -40,6 +40,10 @@ class Pick:
     end_time: UTCDateTime | None = None
 
 
+Normalise = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+"""(samples, channels) and a mask of valid samples (None: all) -> normalised, 0 where not valid."""
+
+
 def annotate_stream(
     forward: Callable[[np.ndarray], np.ndarray],
     segments: Iterable[Segment],
@@ -47,7 +51,7 @@ def annotate_stream(
     window: int,
     overlap: float,
     batch_size: int,
-    normalise: Callable[[np.ndarray], np.ndarray],
+    normalise: Normalise,
     blinding: tuple[int, int] = (0, 0),
     how: Literal["mean", "max"] = "mean",
 ) -> Iterator[tuple[Segment, np.ndarray]]:
@@ -64,8 +68,8 @@ def annotate_stream(
         window: samples of the model's window.
         overlap: of neighbouring windows, a fraction below 1 or a number of samples.
         batch_size: windows a call of `forward`.
-        normalise: (samples, channels) -> the same, channel by channel as in training. A channel of
-            a window with gaps is normalised over its valid samples alone and is 0 in the gaps.
+        normalise: (samples, channels) and which samples are valid -> the same as in training. A
+            window with gaps is normalised over its valid samples alone and is 0 in the gaps.
         blinding: samples not used at the beginning and end of each window.
         how: "mean" or "max" of overlapping windows.
 
@@ -110,34 +114,17 @@ def annotate_stream(
 
 
 def normalised_window(
-    segment: Segment, start: int, window: int, normalise: Callable[[np.ndarray], np.ndarray]
+    segment: Segment, start: int, window: int, normalise: Normalise
 ) -> np.ndarray:
-    """The window of a segment from sample `start` on, normalised by `normalise_valid`.
+    """The window of a segment from sample `start` on, normalised over its valid samples.
 
     Returns:
         (window, 3) float32, 0 beyond the end of the segment.
     """
     part = slice(start, start + window)
-    data = normalise_valid(segment.data[part], segment.valid[part], normalise)
+    valid = segment.valid[part]
+    data = normalise(segment.data[part], None if valid.all() else valid)
     return cut(data, np.zeros(1, np.int64), window)[0]
-
-
-def normalise_valid(
-    data: np.ndarray, valid: np.ndarray, normalise: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Normalise a window (samples, 3); over the valid samples of a channel where some are not.
-
-    Returns:
-        (samples, 3) float32, 0 where not valid.
-    """
-    if valid.all():
-        return np.asarray(normalise(data.copy()), np.float32)
-    out = np.zeros(data.shape, np.float32)
-    for channel in range(data.shape[1]):
-        here = valid[:, channel]
-        if here.any():
-            out[here, channel] = normalise(data[here, channel][:, None])[:, 0]
-    return out
 
 
 def pick_segment(

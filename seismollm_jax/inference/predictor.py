@@ -185,8 +185,8 @@ class Predictor:
         )
         return windows
 
-    def _normalise(self, data: np.ndarray) -> np.ndarray:
-        return normalise(data, self.experiment.sample_options.normalisation)
+    def _normalise(self, data: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        return normalise(data, self.experiment.sample_options.normalisation, valid)
 
     def _require_per_sample(self, wanted: bool) -> None:
         task = self.experiment.task

@@ -3,19 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seismollm_jax import tasks
 from seismollm_jax.data import field_augment as fa
-from seismollm_jax.data import split_files
 from seismollm_jax.data.augment import Augmentation
-from seismollm_jax.data.donors import Donors, noise_rows
+from seismollm_jax.data.donors import Donors
 from seismollm_jax.data.pipeline import AUGMENTED, PLAIN, SampleMaker
 from seismollm_jax.data.records import DOWN, NO_POLARITY, UP, Record
 from seismollm_jax.data.sample import SampleOptions
@@ -494,69 +491,3 @@ def test_curves_show_all_picks_and_targets_the_first() -> None:
         peaks = np.flatnonzero(element["labels"][:, 1] >= 1.0)
         assert len(peaks) == 2
         assert element["p_sample"].tolist() == [peaks[0]]
-
-
-# -- donors ----------------------------------------------------------------------------------
-
-
-@given(
-    rows=st.lists(st.integers(0, 50), min_size=1, max_size=8, unique=True), host=st.integers(0, 50)
-)
-def test_any_donor_but_the_host_itself_in_any_order(rows: list[int], host: int) -> None:
-    source = Records(tuple(trace(0) for _ in rows))
-    donors, mirrored = everything(source, rows), everything(source, rows[::-1])
-    others = set(rows) - {host}
-    drawn = []
-    for seed in range(60):
-        index = donors.draw(np.random.default_rng(seed), host)
-        assert (index is None) == (not others)
-        if index is None:
-            return
-        drawn.append(int(donors.rows[index]))
-        assert rows[donors.positions[index]] == drawn[-1]
-        again = mirrored.draw(np.random.default_rng(seed), host)
-        assert int(mirrored.rows[again]) == drawn[-1]
-    assert set(drawn) <= others
-    assert len(set(drawn)) > len(others) / 2
-
-
-TABLE = pd.DataFrame(
-    {
-        "trace_name": [f"t{i}" for i in range(10)],
-        "category": ["earthquake"] * 4 + ["noise"] * 6,
-        "network": ["A"] * 10,
-        "station": ["X", "X", "Y", "Z", "X", "X", "Y", "Z", "W", None],
-        "start_time": pd.to_datetime(
-            [f"2020-01-{day:02}" for day in (1, 4, 6, 8, 2, 5, 3, 7, 9)]
-        ).append(pd.DatetimeIndex([pd.NaT])),
-        "split": ["train", "train", "dev", "test", "train", "dev", "test", None, " Train", "val"],
-    }
-)
-
-
-@pytest.mark.parametrize(
-    ("by", "expected"),
-    [
-        ("row", [4, 5, 6, 7, 8, 9]),
-        ("event", [4, 5, 6, 7, 8, 9]),
-        ("station", [4, 5, 8, 9]),
-        ("time", [4, 6]),
-        ("column", [4, 7, 8]),
-    ],
-)
-def test_no_noise_from_validation_or_test(by: str, expected: list[int]) -> None:
-    split = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3])}
-    assert noise_rows(TABLE, split, {"by": by}).tolist() == expected
-    with_noise = {**split, "test": np.array([3, expected[0]])}
-    found = noise_rows(TABLE, with_noise, {"by": by}).tolist()
-    # Row 4 and row 5 are of one station.
-    assert found == [row for row in expected[1:] if by != "station" or row != 5]
-
-
-def test_no_noise_that_a_split_file_puts_elsewhere(tmp_path: Path) -> None:
-    file = tmp_path / "split.csv.gz"
-    parts = {"train": np.array([0, 4]), "val": np.array([2, 5]), "test": np.array([3, 6, 9])}
-    split_files.write(file, parts, TABLE["trace_name"].to_numpy(), {})
-    split = {"train": np.array([0]), "val": np.array([2]), "test": np.array([3])}
-    how = {"by": "file", "path": str(file)}
-    assert noise_rows(TABLE, split, how).tolist() == [4, 7, 8]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from obspy import UTCDateTime
 
+from seismollm_jax.data.waveform import normalise
 from seismollm_jax.inference.picks import (
     Pick,
     annotate_stream,
-    normalise_valid,
+    normalised_window,
     pick_segment,
     write_csv,
 )
@@ -20,19 +21,17 @@ START = UTCDateTime("2024-03-01T12:00:00.37")
 PHASES, THRESHOLDS = {"P": 1, "S": 2}, {"P": 0.3, "S": 0.5}
 
 
-def normalise(x):
-    """Per channel, as in training."""
-    spread = x.std(0)
-    return (x - x.mean(0)) / np.where(spread == 0, 1, spread)
-
-
 def segment(samples, seed=0, start=START, rate=100.0):
     data = np.random.default_rng(seed).normal(5, 3, (samples, 3)).astype(np.float32)
     return Segment("XX.ABC..HH", start, rate, data, np.ones((samples, 3), bool))
 
 
+def unchanged(data, valid):
+    return data
+
+
 def annotate(forward, found, **changes):
-    settings = {"window": 400, "overlap": 0.5, "batch_size": 4, "normalise": lambda x: x}
+    settings = {"window": 400, "overlap": 0.5, "batch_size": 4, "normalise": unchanged}
     return list(annotate_stream(forward, iter(found), **(settings | changes)))
 
 
@@ -69,7 +68,7 @@ def test_segments_come_out_as_soon_as_their_windows_are_done():
             yield segment(1600, i)
 
     results = annotate_stream(
-        lambda x: x, source(), window=400, overlap=0.5, batch_size=4, normalise=lambda x: x
+        lambda x: x, source(), window=400, overlap=0.5, batch_size=4, normalise=unchanged
     )
     next(results)
     assert len(made) <= 2  # memory does not grow with the archive
@@ -91,7 +90,12 @@ def test_the_result_does_not_depend_on_where_a_record_begins():
         whole.data[first:5000],
         whole.valid[first:5000],
     )
-    curves = [c for _, c in annotate(forward, [whole, part], normalise=normalise, batch_size=7)]
+    curves = [
+        c
+        for _, c in annotate(
+            forward, [whole, part], normalise=lambda x, v: normalise(x, "std", v), batch_size=7
+        )
+    ]
     inner = slice(first + 400, 5000 - 400)
     np.testing.assert_allclose(
         curves[0][inner], curves[1][inner.start - first : inner.stop - first], atol=1e-5
@@ -110,7 +114,7 @@ def test_gaps_are_zero_to_the_model_and_nan_in_the_curves():
         inputs.append(x.copy())
         return np.ones((*x.shape[:2], 2), np.float32)
 
-    ((_, curves),) = annotate(forward, [record], normalise=normalise)
+    ((_, curves),) = annotate(forward, [record], normalise=lambda x, v: normalise(x, "std", v))
     assert np.isnan(curves[450:550]).all()
     assert (curves[:450] == 1).all()
     assert (curves[550:] == 1).all()
@@ -119,15 +123,25 @@ def test_gaps_are_zero_to_the_model_and_nan_in_the_curves():
     assert not windows[:, :, 2].any()
 
 
-def test_whole_windows_are_normalised_as_in_training():
+@pytest.mark.parametrize("mode", ["std", "joint_std"])
+def test_windows_are_normalised_as_in_training(mode):
+    def own(data, valid):
+        return normalise(data, mode, valid)
+
     record = segment(400)
-    result = normalise_valid(record.data, record.valid, normalise)
-    np.testing.assert_array_equal(result, normalise(record.data))
+    record.data[:, 1] *= 20  # a joint scale shows it, one of each component does not
+    result = normalised_window(record, 0, 400, own)
+    np.testing.assert_array_equal(result, normalise(record.data, mode))
     record.valid[100:, 1] = False
-    result = normalise_valid(record.data, record.valid, normalise)
-    np.testing.assert_allclose(result[:100, 1], normalise(record.data[:100])[:, 1], atol=1e-6)
+    record.data[100:, 1] = 0
+    result = normalised_window(record, 0, 400, own)
     assert not result[100:, 1].any()
-    np.testing.assert_allclose(result[:, 0], normalise(record.data)[:, 0], atol=1e-6)
+    if mode == "std":
+        np.testing.assert_allclose(result[:100, 1], normalise(record.data[:100])[:, 1], atol=1e-6)
+        np.testing.assert_allclose(result[:, 0], normalise(record.data)[:, 0], atol=1e-6)
+    else:
+        spread = record.data[:100].std(0) / record.data[:100, 0].std()
+        assert result[:100, 1].std() / result[:100, 0].std() == pytest.approx(spread[1], rel=1e-3)
 
 
 def test_a_model_of_another_shape_is_refused():
