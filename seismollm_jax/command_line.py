@@ -25,6 +25,8 @@ def guarded(call: Callable[[], None]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax writes a page for every checkpoint
     try:
         call()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:  # whoever read our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -184,3 +184,17 @@ def test_exit_code_of_a_failure(folder: Path, tmp_path: Path) -> None:
     assert failed.returncode == 1
     assert "its head is that of magnitude (emg) or distance (dis), not picking" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_report_never_takes_the_place_of_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"weights")
+    failed = subprocess.run(
+        [sys.executable, "convert_weights.py", "inspect", f"--source={path}", f"--report={path}"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert failed.returncode == 1
+    assert "is read or written here" in failed.stderr
+    assert path.read_bytes() == b"weights"

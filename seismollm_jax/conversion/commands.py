@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import shlex
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def run_from_torch(args: argparse.Namespace, report: Report) -> None:
     if args.dry_run:
         return
     print(verified(facts["verification"]))
+    if "changed" in facts:
+        print(f"note: {facts['changed']}; its split and scores were dropped")
     progress = facts["progress"]
     print(
         f"written to {args.output}, step {progress['step']}, "
@@ -186,7 +189,7 @@ def given(args: argparse.Namespace) -> Given:
     """What the command line tells about a foreign file."""
     fields = {field.name for field in dataclasses.fields(Given)}
     values = {name: value for name, value in vars(args).items() if name in fields}
-    if args.gpt2:
+    if args.gpt2 is not None:
         source = Path(args.gpt2)
         values["gpt2"] = pretrained.read_config(str(source.parent if source.is_file() else source))
     return Given(**values)
@@ -201,7 +204,9 @@ def parser() -> argparse.ArgumentParser:
         text = run.__doc__
         sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         sub.set_defaults(run=run, command=name)
-        sub.add_argument("--report", type=Path, metavar="FILE.json", help="write all of it as JSON")
+        sub.add_argument(
+            "--report", type=a_path, metavar="FILE.json", help="write all of it as JSON"
+        )
         return sub
 
     sub = command("gpt2", run_gpt2)
@@ -209,16 +214,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", required=True, help="directory to write; must not exist")
 
     sub = command("from-torch", run_from_torch)
-    sub.add_argument("--source", type=Path, required=True, help=".pth, .pt or .safetensors")
-    sub.add_argument("--output", type=Path, required=True, help="directory; must not exist")
+    sub.add_argument("--source", type=a_path, required=True, help=".pth, .pt or .safetensors")
+    sub.add_argument("--output", type=a_path, required=True, help="directory; must not exist")
     sub.add_argument("--dry-run", action="store_true", help="print every tensor, write nothing")
     add_given(sub)
 
     sub = command("to-torch", run_to_torch)
     sub.add_argument(
-        "--checkpoint", type=Path, required=True, help="working or checkpoint directory"
+        "--checkpoint", type=a_path, required=True, help="working or checkpoint directory"
     )
-    sub.add_argument("--output", type=Path, help="file to write; must not exist")
+    sub.add_argument("--output", type=a_path, help="file to write; must not exist")
     sub.add_argument(
         "--format", choices=to_torch.FORMATS, help="default: what the name of --output says, or pth"
     )
@@ -229,16 +234,18 @@ def parser() -> argparse.ArgumentParser:
         "--merge-lora", action="store_true", help="fold the adapters into plain GPT-2 layers"
     )
     sub.add_argument(
-        "--gpt2-output", type=Path, metavar="DIR", help="the tuned GPT-2, for transformers"
+        "--gpt2-output", type=a_path, metavar="DIR", help="the tuned GPT-2, for transformers"
     )
     sub.add_argument("--dry-run", action="store_true", help="print every tensor, write nothing")
 
     sub = command("inspect", run_inspect)
-    sub.add_argument("--source", type=Path, required=True, help="any file or directory of weights")
+    sub.add_argument(
+        "--source", type=a_path, required=True, help="any file or directory of weights"
+    )
 
     sub = command("verify", run_verify)
-    sub.add_argument("a", type=Path, metavar="A", help="any file or checkpoint directory")
-    sub.add_argument("b", type=Path, metavar="B", help="another")
+    sub.add_argument("a", type=a_path, metavar="A", help="any file or checkpoint directory")
+    sub.add_argument("b", type=a_path, metavar="B", help="another")
     add_given(sub)
     return top
 
@@ -273,6 +280,11 @@ def default(name: str) -> str:
     return f"default {','.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
+def a_path(text: str) -> Path:
+    """A path, with the home directory for a tilde."""
+    return Path(text).expanduser()
+
+
 def numbers(text: str) -> tuple[int, ...]:
     """Integers with commas between."""
     return tuple(map(int, text.split(",")))
@@ -288,12 +300,25 @@ def main(config_for: ConfigFor) -> None:
     args.config_for = config_for
     if "JAX_PLATFORMS" not in os.environ:  # no accelerator is needed, or should be held
         jax.config.update("jax_platforms", "cpu")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
+    _check_report(args)
     report = Report(args.command)
     try:
         args.run(args, report)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        report.problems = getattr(error, "problems", [str(error)])
+    except BaseException as error:
+        report.problems = getattr(error, "problems", [str(error) or type(error).__name__])
         raise
     finally:
         if args.report:
             report.write(args.report)
+
+
+def _check_report(args: argparse.Namespace) -> None:
+    """Refuses a report that would take the place of something else."""
+    if args.report is None:
+        return
+    report = args.report.resolve()
+    names = ("source", "checkpoint", "output", "gpt2_output", "a", "b")
+    others = [Path(getattr(args, name)).resolve() for name in names if getattr(args, name, None)]
+    if report.is_dir() or any(other in (report, *report.parents) for other in others):
+        raise ValueError(f"--report={args.report} is, or lies in, what is read or written here")

@@ -17,7 +17,6 @@ from seismollm_jax.conversion.training_state import TrainingState, TrainingState
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models import seismollm
 from seismollm_jax.models.seismollm.gpt2 import GPT2Config
-from seismollm_jax.models.seismollm.model import SeisMoLLMConfig
 from seismollm_jax.models.seismollm.names import MASK_REASON, checkpoint_table, is_ignored
 from seismollm_jax.models.seismollm.recognise import Recognised, recognise
 from seismollm_jax.models.weights import Extra, Rule, mismatches
@@ -99,21 +98,29 @@ def open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
             description = {}
     except ConversionError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         reasons = getattr(error, "problems", [str(error)])
         problems = [reason.replace("data.window", "--window") for reason in reasons]
         raise ConversionError(path, problems) from error
     config = seismollm.from_settings(experiment.settings)
     table = tuple(checkpoint_table(config, experiment.task.output))
     training = _checked(file, table, experiment, given)
-    if not description:
-        experiment = _with_optimizer(experiment, training)
-        description = _describe(path, experiment, training)
-    elif training is None:  # nothing to continue; the weights are still those of that run
-        description["progress"] = _progress(None)
-    elif description["progress"]["best_step"] is not None:  # which may have stayed behind
-        progress = description["progress"]
-        description["progress"] = {**progress, "best_step": progress["step"]}
+    experiment = _with_optimizer(experiment, training)
+    own = _describe(path, experiment, training)
+    if description:  # what the file itself tells wins: it may have been trained on since
+        told_by_file = ("task", "config", "settings", "contract")
+        progress = dict(description.get("progress") or {})
+        if training is None or progress.get("step") != training.step:
+            progress = {}
+        best_step = (
+            {} if progress.get("best_step", 0) is None else {"best_step": own["progress"]["step"]}
+        )
+        progress = {**own["progress"], **progress, **best_step}
+        description |= {name: own[name] for name in told_by_file} | {"progress": progress}
+    else:
+        description = own
+    if training and training.optimizer == "adam" and _leaves_optimizer_open(file, given):
+        assumed["optimizer"] = "adam"
 
     def read(key: str) -> np.ndarray:
         value = file.tensors[key].read()
@@ -135,9 +142,21 @@ def open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
         lambda: training,
         description,
         assumed,
-        {k: dataclasses.asdict(v) if k == "gpt2" else v for k, v in told.items()},
+        _recorded(given),
         {key: MASK_REASON for key in file.tensors if is_ignored(key)},
     )
+
+
+def _leaves_optimizer_open(file: TensorFile, given: Given) -> bool:
+    """Whether nobody says if the optimiser is Adam or AdamW: older files do not."""
+    groups = ((file.training or {}).get("optimizer_dict") or {}).get("param_groups") or [{}]
+    return given.optimizer is None and "decoupled_weight_decay" not in groups[0]
+
+
+def _recorded(given: Given) -> dict[str, Any]:
+    """What was told, for provenance."""
+    told = {k: v for k, v in vars(given).items() if v is not None and v is not False}
+    return {k: dataclasses.asdict(v) if k == "gpt2" else v for k, v in told.items()}
 
 
 def _check_told(path: Path, told: Mapping[str, Any], experiment: Experiment) -> None:
@@ -284,8 +303,6 @@ def _progress(training: TrainingState | None) -> dict[str, Any]:
 
 def _describe(path: Path, experiment: Experiment, training: TrainingState | None) -> dict[str, Any]:
     """The description of a checkpoint for a network that was trained elsewhere."""
-    config: SeisMoLLMConfig = seismollm.from_settings(experiment.settings)
-    assert seismollm.resolve(experiment.config, experiment.settings) == dataclasses.asdict(config)
     return {
         "task": experiment.task.name,
         "config": experiment.config,

@@ -13,7 +13,9 @@ from seismollm_jax.conversion.foreign import ConfigFor, Given
 from seismollm_jax.conversion.network import Network, counters, identical
 from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError, Report, whole
+from seismollm_jax.models.seismollm import pretrained
 from seismollm_jax.models.seismollm.names import VERSION
+from seismollm_jax.models.state import path as path_of
 from seismollm_jax.training import checkpoint
 
 READ_BACK_BYTES = 64 << 20  # of the written checkpoint, compared at a time
@@ -70,6 +72,12 @@ def convert(
             ],
         )
     description = dict(network.description)
+    earlier = file.notes.get("conversion") or {}
+    if earlier and not earlier.get("merged"):
+        digest = pretrained.sha256({path_of(name): np.asarray(v) for name, v in arrays.items()})
+        if digest != earlier.get("sha256"):  # trained on since: no longer the network described
+            description |= {"split_hash": None, "dataset": None, "validation": {}}
+            report.facts["changed"] = "its arrays are not those that its notes describe"
     description["conversion"] = {
         "source": source.name,
         "sha256": sha256,

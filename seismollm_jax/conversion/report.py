@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,8 +68,7 @@ class Report:
             "tensors": [dict(zip(COLUMNS, row, strict=True)) for row in self.rows],
             "problems": self.problems,
         }
-        path.unlink(missing_ok=True)
-        with whole(path) as temporary:
+        with whole(path) as temporary:  # in place of an earlier report
             temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
 
 
@@ -86,5 +86,8 @@ def whole(output: Path) -> Iterator[Path]:
     finally:
         if temporary.is_file():
             temporary.unlink()
-        else:
+        for _ in range(50):  # a library's threads may still be writing when a run is interrupted
             shutil.rmtree(temporary, ignore_errors=True)
+            if not temporary.exists():
+                break
+            time.sleep(0.1)

@@ -335,8 +335,7 @@ def write(path: Path, payload: Mapping[str, Any]) -> None:
         OSError: no room, or no permission.
     """
     with new_file(path) as part, warnings.catch_warnings():
-        torch = _torch(path, reading=False)
-        # The tensors are only saved, so that arrays which may not be written to are fine.
+        torch = _torch(path, reading=False)  # arrays that may not be written to are only saved
         warnings.filterwarnings("ignore", message=".*not writable")
         values = _to_torch(payload, str(path), torch)
         full = "model_dict" in values
@@ -346,4 +345,6 @@ def write(path: Path, payload: Mapping[str, Any]) -> None:
             with part.open("wb") as file:  # by name, the name would go into the file
                 torch.save(values, file)
         except RuntimeError as error:  # how torch reports that writing failed
+            if isinstance(interrupt := error.__context__, KeyboardInterrupt):
+                raise interrupt from None
             raise OSError(f"{path} could not be written ({error}); is there room?") from error

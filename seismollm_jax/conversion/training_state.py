@@ -153,6 +153,11 @@ def _optimizer_name(group: Mapping[str, Any], told: str | None, problems: list[s
             f"{BETAS} and {EPSILON}"
         )
     if "decoupled_weight_decay" not in group:  # before PyTorch 2.7
+        if told is None and group["weight_decay"]:
+            problems.append(
+                f"weight_decay {group['weight_decay']} of Adam or of AdamW: say which with "
+                "--optimizer"
+            )
         return told or "adam"
     name = "adamw" if group["decoupled_weight_decay"] else "adam"
     if told and told != name:
@@ -300,8 +305,9 @@ def write(
         group |= {"betas": BETAS, "eps": EPSILON, "weight_decay": state.weight_decay}
         group |= {"amsgrad": False, "maximize": False, "foreach": None, "capturable": False}
     group |= {"differentiable": False, "fused": None}
-    if state.optimizer == "adamw":
-        group["decoupled_weight_decay"] = True  # later versions tell it from Adam by this
+    if state.optimizer == "adamw" or (state.optimizer == "adam" and state.weight_decay):
+        # Later versions tell the two apart by this.
+        group["decoupled_weight_decay"] = state.optimizer == "adamw"
     group["params"] = list(range(len(entries)))
     states: dict[int, dict[str, Any]] = {}
     for index, entry in enumerate(entries):

@@ -165,7 +165,8 @@ def _tensors(a: Network, b: Network, folded: set[str], report: Report) -> list[s
 
 def _training(a: Network, b: Network, report: Report) -> list[str]:
     one, two = a.training(), b.training()
-    if one is None or two is None:
+    begun = [t is not None and bool(t.step or t.moments) for t in (one, two)]
+    if one is None or two is None or begun[0] != begun[1]:
         report.facts["training"] = "not in both"
         return []
     problems = []

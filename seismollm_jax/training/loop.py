@@ -116,6 +116,12 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
 
     # -- first lines ---------------------------------------------------------------------------
     start, steps = progress["step"], epochs * epoch_steps
+    if earlier and earlier["split_hash"] is None and start >= steps:
+        raise ValueError(
+            f"the converted training stands at step {start}, and train.epochs={epochs} ends at "
+            f"{steps} with this data and train.batch_size={settings['batch_size']}: raise "
+            "train.epochs, or begin anew from its weights with start_from"
+        )
     reporter = Reporter(workdir, steps=steps, start=start, active=parallel.is_main())
     if parallel.is_main():
         (workdir / "config.json").write_text(json.dumps(config, indent=1) + "\n")

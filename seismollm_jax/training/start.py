@@ -149,7 +149,8 @@ def check_continues(
     }
     if earlier["split_hash"] is not None:
         pairs["the split of the data"] = (earlier["split_hash"], parts.hash)
-        pairs["the numbers of records"] = (earlier.get("records"), parts.sizes())
+        if earlier.get("records") is not None:
+            pairs["the numbers of records"] = (earlier["records"], parts.sizes())
         for name in ("seed", "augment", "options"):
             pairs[name] = (before[name], _as_json(now[name]))
         for name in ("batch_size", "shuffle"):

@@ -68,7 +68,7 @@ def test_short_names_and_heads_that_show_the_task(tmp_path: Path, task: str) -> 
 def test_what_is_told_and_what_is_assumed(tmp_path: Path) -> None:
     path = originals.bare(tmp_path / "a.safetensors", tiny.full_state_dict("distance"))
     assumed = opened(path, gpt2=None, window=None)
-    assert assumed.given == {}
+    assert assumed.given == {"task": "distance"}
     assert dict(assumed.assumed) == {
         "sampling_rate_hz": 100.0,
         "window": 6000,
@@ -87,7 +87,7 @@ def test_what_is_told_and_what_is_assumed(tmp_path: Path) -> None:
     told |= {"strides": (2, 2, 1, 1), "lora_alpha": 8.0, "lora_dropout": 0.0}
     network = opened(path, **told)
     assert network.assumed == {}
-    assert set(network.given) == {*told, "gpt2"}
+    assert set(network.given) == {*told, "gpt2", "task"}
     contract, config = network.experiment.contract(), network.config
     assert {name: contract[name] for name in ("sampling_rate_hz", "window", "normalisation")} == {
         "sampling_rate_hz": 50.0,

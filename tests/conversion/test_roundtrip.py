@@ -114,6 +114,7 @@ def test_what_the_checkpoint_says_of_its_origin(trip: Trip) -> None:
         "strides": [2, 2, 2, 1],
         "lora_alpha": 16.0,
         "lora_dropout": 0.1,
+        "optimizer": "adam",
     }
     assert conversion["counters"] == {"step": 2, "values": recorded["num_batches_tracked"]}
     progress = {"step": 2, "epoch": 8, "best": recorded["loss"]}

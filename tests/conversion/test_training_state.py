@@ -261,8 +261,12 @@ def test_files_of_older_versions_leave_adam_and_adamw_open() -> None:
     with pytest.raises(TrainingStateError, match="the optimiser is adamw, not adam"):
         read(content, optimizer="adam")
     del group["decoupled_weight_decay"]
-    assert read(content).optimizer == "adam"
     assert read(content, optimizer="adamw").optimizer == "adamw"
+    group["weight_decay"] = 0.01  # means something else to each of them
+    with pytest.raises(TrainingStateError, match="say which with --optimizer"):
+        read(content)
+    group["weight_decay"] = 0.0
+    assert read(content).optimizer == "adam"
     with pytest.raises(TrainingStateError, match="the optimiser is SGD, not adam"):
         read(trained("sgd").saved(), optimizer="adam")
 

@@ -166,7 +166,9 @@ def other_steps(content: dict[str, Any]) -> None:
         (lambda content: content.update(loss=0.5), "training: best 112.34597396850586 and 0.5"),
         (lambda content: content.update(epoch=1), "training: epochs 8 and 2"),
         (
-            lambda content: content["optimizer_dict"]["param_groups"][0].update(weight_decay=0.1),
+            lambda content: content["optimizer_dict"]["param_groups"][0].update(
+                weight_decay=0.1, decoupled_weight_decay=False
+            ),
             "training: weight_decay 0.0 and 0.1",
         ),
     ],

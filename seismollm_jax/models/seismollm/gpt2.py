@@ -77,6 +77,11 @@ class LoRAConfig:
     def __post_init__(self) -> None:
         if unknown := set(self.targets) - set(ADAPTED_LAYERS):
             raise ValueError(f"lora.targets {sorted(unknown)} are not among {ADAPTED_LAYERS}")
+        if not (0 < self.alpha < float("inf") and 0 <= self.dropout < 1 and self.rank >= 0):
+            raise ValueError(
+                f"lora.alpha={self.alpha} must be positive, lora.dropout={self.dropout} from 0 "
+                f"to below 1, lora.rank={self.rank} not negative"
+            )
 
 
 def layer_norm(config: GPT2Config, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:

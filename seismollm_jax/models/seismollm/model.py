@@ -42,6 +42,8 @@ class EmbedderConfig:
                     f"embedder.{name} has {len(getattr(self, name))} entries; with "
                     f"{len(self.channels)} embedder.channels it needs {blocks}"
                 )
+        if any(stride < 1 for stride in self.strides):
+            raise ValueError(f"embedder.strides={self.strides} must be at least 1 each")
         if any(k < s for k, s in zip(self.kernels, self.strides, strict=True)):
             raise ValueError("every entry of embedder.kernels must be at least its stride")
 
