@@ -3,7 +3,9 @@
 import dataclasses
 import importlib.metadata
 import importlib.util
+import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ import numpy as np
 
 from seismollm_jax.conversion import torch_network
 from seismollm_jax.conversion.network import Network
+from seismollm_jax.conversion.report import ConversionError
 from seismollm_jax.data.waveform import normalise
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import key as name_of
@@ -149,3 +152,21 @@ def verified(
         "torch": importlib.metadata.version("torch"),
         "jax": importlib.metadata.version("jax"),
     }
+
+
+def require(verification: Mapping[str, Any], source: Path) -> None:
+    """Refuses a network whose comparison failed; one that was not compared passes.
+
+    Raises:
+        ConversionError: naming `source` and the difference.
+    """
+    if verification["passed"] is not False:
+        return
+    found = verification["largest_difference"]
+    problem = (
+        f"outputs differ from PyTorch's by {found:.1e} of their size, more than "
+        f"{verification['tolerance']:.0e}"
+        if math.isfinite(found)
+        else "the network gives outputs that are not finite: are its weights damaged?"
+    )
+    raise ConversionError(source, [problem])

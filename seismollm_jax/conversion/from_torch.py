@@ -63,14 +63,7 @@ def convert(
     arrays = comparison.state(network)
     verification = comparison.verified(network, experiment, arrays)
     report.facts["verification"] = verification
-    if verification["passed"] is False:
-        raise ConversionError(
-            source,
-            [
-                f"outputs differ from PyTorch's by {verification['largest_difference']:.1e} of "
-                f"their size, more than {verification['tolerance']:.0e}"
-            ],
-        )
+    comparison.require(verification, source)
     description = dict(network.description)
     earlier = file.notes.get("conversion") or {}
     if earlier and not earlier.get("merged"):

@@ -87,14 +87,7 @@ def convert(
     arrays = comparison.state(network)
     verification = comparison.verified(written, network.experiment, arrays)
     report.facts["verification"] = verification
-    if verification["passed"] is False:
-        raise ConversionError(
-            directory,
-            [
-                f"outputs differ from PyTorch's by {verification['largest_difference']:.1e} of "
-                f"their size, more than {verification['tolerance']:.0e}"
-            ],
-        )
+    comparison.require(verification, directory)
     if output is not None:
         notes = {
             "description": written.description,
