@@ -150,7 +150,8 @@ def open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
 def _leaves_optimizer_open(file: TensorFile, given: Given) -> bool:
     """Whether nobody says if the optimiser is Adam or AdamW: older files do not."""
     groups = ((file.training or {}).get("optimizer_dict") or {}).get("param_groups") or [{}]
-    return given.optimizer is None and "decoupled_weight_decay" not in groups[0]
+    told = given.optimizer is not None or bool(file.notes)
+    return not told and "decoupled_weight_decay" not in groups[0]
 
 
 def _recorded(given: Given) -> dict[str, Any]:
