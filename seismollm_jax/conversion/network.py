@@ -84,8 +84,10 @@ class Network:
             )
             for entry in self.table
         ]
-        for ours, moments in (training.moments if training else {}).items():
-            theirs = MOMENTS[training.optimizer][ours] if training else ""
+        if training is None:
+            return found
+        for ours, moments in training.moments.items():
+            theirs = MOMENTS[training.optimizer][ours]
             found += [
                 Tensor(
                     f"{theirs} of {rule.key}",

@@ -156,7 +156,7 @@ def _write(
             assert training is not None  # it is only left out of bare files
             rest = training_state.write(training, network.table, network.experiment.is_trainable)
             content = {"epoch": rest.pop("epoch"), "model_dict": values, **rest}
-            torch_files.write(temporary, {**content, "seismollm_jax": json.dumps(notes)})
+            torch_files.write(temporary, {**content, torch_files.NOTES: json.dumps(notes)})
         again = _read_back(temporary, values, output)
         if not bare and not _same_state(again.training, rest):
             raise ConversionError(output, ["the optimiser was not written as it is; disk failing?"])

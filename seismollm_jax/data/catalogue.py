@@ -24,8 +24,9 @@ from seismollm_jax.data.records import Dataset, Report, select
 from seismollm_jax.data.seisbench_files import PREFIX
 
 
-def _open_stead(settings: Mapping[str, Any]) -> Dataset:
-    return stead.read(
+def _with(read: Callable[..., Dataset]) -> Callable[[Mapping[str, Any]], Dataset]:
+    """Opens with a reader that takes a path, a table and a magnitude type."""
+    return lambda settings: read(
         settings["path"],
         table=settings["table"] or None,
         magnitude_type=settings["magnitude_type"] or None,
@@ -48,7 +49,7 @@ def _open_builtin(settings: Mapping[str, Any]) -> Dataset:
                 f"{settings['path']} holds other data than this run asks for ({error}); remove "
                 "that folder, or choose another data.path"
             ) from error
-    return dataclasses.replace(_open_stead(settings), name="builtin")
+    return dataclasses.replace(_with(stead.read)(settings), name="builtin")
 
 
 def _open_folder(settings: Mapping[str, Any]) -> Dataset:
@@ -71,37 +72,13 @@ def _open_folder(settings: Mapping[str, Any]) -> Dataset:
         )
 
 
-def _open_diting(settings: Mapping[str, Any]) -> Dataset:
-    return diting.read(
-        settings["path"],
-        table=settings["table"] or None,
-        magnitude_type=settings["magnitude_type"] or None,
-    )
-
-
-def _open_seisbench(settings: Mapping[str, Any]) -> Dataset:
-    return seisbench.read(
-        settings["path"],
-        table=settings["table"] or None,
-        magnitude_type=settings["magnitude_type"] or None,
-    )
-
-
-def _open_prepared(settings: Mapping[str, Any]) -> Dataset:
-    return prepared.read(
-        settings["path"],
-        table=settings["table"] or None,
-        magnitude_type=settings["magnitude_type"] or None,
-    )
-
-
 FORMATS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
-    "stead": _open_stead,
+    "stead": _with(stead.read),
     "builtin": _open_builtin,
-    "diting": _open_diting,
-    "seisbench": _open_seisbench,
+    "diting": _with(diting.read),
+    "seisbench": _with(seisbench.read),
     "folder": _open_folder,
-    "prepared": _open_prepared,
+    "prepared": _with(prepared.read),
 }
 
 

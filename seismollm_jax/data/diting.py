@@ -30,6 +30,7 @@ from seismollm_jax.data.hdf5_catalogue import (
     probe,
     read_columns,
     read_header,
+    require_columns,
     require_files,
     settle,
 )
@@ -173,12 +174,7 @@ def _find_tables(path: Path, table: str | None, counts: dict[str, int]) -> list[
 def _read_csv(csv: Path, counts: dict[str, int]) -> pd.DataFrame:
     """Wanted columns of one table under their new names; absent ones are left out."""
     header = read_header(csv)
-    absent = [column for column in REQUIRED if column not in header]
-    if absent:
-        raise ValueError(
-            f"{csv} lacks the column {', '.join(absent)}; it has {', '.join(header)}. "
-            "Rename the columns as in DiTing"
-        )
+    require_columns(csv, header, REQUIRED, "DiTing")
     texts = [column for column in TEXTS if column in header]
     numbers = [column for column in NUMBERS if column in header]
     lacking = [column for column in [*TEXTS, *NUMBERS] if column not in header]

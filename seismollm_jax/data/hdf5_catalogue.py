@@ -77,6 +77,16 @@ def read_columns(
     return table
 
 
+def require_columns(csv: Path, header: list[str], required: Sequence[str], like: str) -> None:
+    """Raises ValueError if a table lacks a column; `like` names the dataset that has them all."""
+    absent = [column for column in required if column not in header]
+    if absent:
+        raise ValueError(
+            f"{csv} lacks the column {', '.join(absent)}; it has {', '.join(header)}. "
+            f"Rename the columns as in {like}"
+        )
+
+
 def _unreadable(csv: Path, error: Exception) -> ValueError:
     return ValueError(f"{csv} is not a readable CSV table: {error}")
 

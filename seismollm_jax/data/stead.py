@@ -20,6 +20,7 @@ from seismollm_jax.data.hdf5_catalogue import (
     probe,
     read_columns,
     read_header,
+    require_columns,
     require_files,
     settle,
 )
@@ -130,12 +131,7 @@ def _find_tables(path: Path, table: str | None) -> list[Path]:
 def _read_csv(csv: Path, counts: dict[str, int]) -> pd.DataFrame:
     """Wanted columns of one table under their new names, plus `file`; absent ones are missing."""
     header = read_header(csv)
-    absent = [column for column in REQUIRED if column not in header]
-    if absent:
-        raise ValueError(
-            f"{csv} lacks the column {', '.join(absent)}; it has {', '.join(header)}. "
-            "Rename the columns as in STEAD"
-        )
+    require_columns(csv, header, REQUIRED, "STEAD")
     polarity = next((column for column in POLARITY_COLUMNS if column in header), None)
     texts = TEXTS | ({polarity: "polarity"} if polarity else {}) | {"file_idx": "file"}
     used_texts = [column for column in texts if column in header]

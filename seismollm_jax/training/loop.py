@@ -122,21 +122,20 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
             f"{steps} with this data and train.batch_size={settings['batch_size']}: raise "
             "train.epochs, or begin anew from its weights with start_from"
         )
+    # What does not change between checkpoints, worked out once.
+    made_by, catalogue_hash = provenance(), catalogue.fingerprint(dataset)
     reporter = Reporter(workdir, steps=steps, start=start, active=parallel.is_main())
     if parallel.is_main():
         (workdir / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         # A run that continues has the same split, and its first description of it stays.
         if not earlier or not (workdir / split_files.NAME).exists():
-            write_split(workdir, dataset, parts, data["split"])
+            write_split(workdir, dataset, catalogue_hash, parts, data["split"])
     for line in summary(experiment, state, frozen, pretrained, dataset, parts, layout):
         reporter.say(line)
     reporter.say(
         f"training: {epochs} epochs of {epoch_steps} steps of {settings['batch_size']} windows; "
         + (f"continuing at step {start}" if earlier else "from the beginning")
     )
-
-    # What does not change between checkpoints, worked out once.
-    made_by, catalogue_hash = provenance(), catalogue.fingerprint(dataset)
 
     # -- the loop ------------------------------------------------------------------------------
     train_step = make_train_step(experiment, optimizer, layout)

@@ -176,13 +176,18 @@ def _shown(value: Any, other: Any) -> Any:
 
 
 def write_split(
-    workdir: Path, dataset: Dataset, parts: catalogue.Parts, how: Mapping[str, Any]
+    workdir: Path,
+    dataset: Dataset,
+    fingerprint: str,
+    parts: catalogue.Parts,
+    how: Mapping[str, Any],
 ) -> None:
     """Writes the split of a run into its working directory, for other runs and other people.
 
     Args:
         workdir: gets `split.csv.gz`.
         dataset: what is split.
+        fingerprint: of its catalogue.
         parts: the split.
         how: the `data.split` part of the configuration.
     """
@@ -191,7 +196,7 @@ def write_split(
         "dataset": {
             "name": dataset.name,
             "traces": len(dataset.table),
-            "fingerprint": catalogue.fingerprint(dataset),
+            "fingerprint": fingerprint,
         },
     }
     names = dataset.table["trace_name"].to_numpy(object)
