@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from seismollm_jax import models, tasks
@@ -81,13 +82,14 @@ class Experiment:
     def samples(
         self,
         source: Source,
-        rows,
+        rows: np.ndarray,
+        keys: np.ndarray,
         *,
         augment: bool,
         events: Donors | None = None,
         noise: Donors | None = None,
     ) -> SampleMaker:
-        """The sample maker over records of a source.
+        """The sample maker over records of a source, of which `rows` and `keys` are given.
 
         `augment` is for training, as are `events` and `noise`: what `donors.find` gives.
         """
@@ -96,6 +98,7 @@ class Experiment:
         return SampleMaker(
             source=source,
             rows=rows,
+            keys=keys,
             options=self.sample_options,
             encode=Encoder(self.task.name, self.context),
             seed=self.config["seed"],

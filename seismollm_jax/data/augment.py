@@ -259,18 +259,21 @@ def augment(
     """Augment one trace.
 
     `waveform` is float32 (samples, components) and stays as it is. The picks must be pairs, each P
-    before its S, inside the trace (what `sample.is_noise` lets pass), or both empty. First it is
-    drawn whether the events are replaced by noise; if so only channels, amplitude and the half-
-    second windows are touched afterwards. `min_event_gap` is in samples. `keep_position` turns off
-    what moves, adds or removes an event.
+    before its S, inside the trace, or of one phase alone, or both empty. An event without a P or
+    an S is neither repeated nor replaced, since nobody knows where it ends.
+
+    First it is drawn whether the events are replaced by noise; if so only channels, amplitude and
+    the half-second windows are touched afterwards. `min_event_gap` is in samples. `keep_position`
+    turns off what moves, adds or removes an event.
     """
     out = Augmented(waveform, list(p_samples), list(s_samples))
     n_samples, channels = waveform.shape
+    keep_events = keep_position or len(out.p_samples) != len(out.s_samples)
 
     def happens(rate: float) -> bool:  # drawn even when the rate is 0, as the original does
         return bool(rng.random() < rate)
 
-    out.noise = happens(0.0 if keep_position else augmentation.generate_noise_rate)
+    out.noise = happens(0.0 if keep_events else augmentation.generate_noise_rate)
     if out.noise:
         spans = event_spans(out.p_samples, out.s_samples, coda_ratio, n_samples)
         noises = [draw_normal(end - start, channels, rng) for start, end in spans]
@@ -278,7 +281,7 @@ def augment(
         out.p_samples, out.s_samples = [], []
     else:
         for _ in range(augmentation.max_events - len(out.p_samples)):
-            wanted = happens(0.0 if keep_position else augmentation.add_event_rate)
+            wanted = happens(0.0 if keep_events else augmentation.add_event_rate)
             if wanted and out.p_samples:
                 _repeat_event(out, coda_ratio, min_event_gap, rng)
         if happens(0.0 if keep_position else augmentation.shift_rate):

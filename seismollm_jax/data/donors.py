@@ -24,34 +24,36 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Donors:
-    """Some records of a source: `positions` there, and their dataset `rows`, ascending.
+    """Some records of a source: `positions` there, their dataset `rows`, their `keys`, ascending.
 
-    The order by row makes what is drawn depend on which records there are, not on where a split
-    has put them.
+    The order by key makes what is drawn depend on which records there are, not on where a table or
+    a split has put them.
     """
 
     source: Source
     positions: np.ndarray
     rows: np.ndarray
+    keys: np.ndarray
 
     @classmethod
-    def of(cls, source: Source, rows: np.ndarray, chosen: np.ndarray) -> Donors:
-        """The records of `source`, whose dataset rows are `rows`, where the mask `chosen` is set.
+    def of(cls, source: Source, rows: np.ndarray, keys: np.ndarray, chosen: np.ndarray) -> Donors:
+        """The records of `source` where the mask `chosen` is set.
 
-        Both arrays are as long as the source.
+        `rows` and `keys` are those of its records; all arrays are as long as the source.
         """
+        rows, keys = np.asarray(rows), np.asarray(keys)
         positions = np.flatnonzero(chosen)
-        order = np.argsort(np.asarray(rows)[positions], kind="stable")
-        return cls(source, positions[order], np.asarray(rows)[positions[order]])
+        positions = positions[np.argsort(keys[positions], kind="stable")]
+        return cls(source, positions, rows[positions], keys[positions])
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def draw(self, rng: np.random.Generator, host_row: int) -> int | None:
-        """Index in `positions` and `rows` of any record but that of `host_row`; None without."""
-        at = int(np.searchsorted(self.rows, host_row))
-        is_host = at < len(self.rows) and int(self.rows[at]) == host_row
-        others = len(self.rows) - is_host
+    def draw(self, rng: np.random.Generator, host: int) -> int | None:
+        """Index in the arrays of any record but that with the key `host`; None without one."""
+        at = int(np.searchsorted(self.keys, np.array(host, self.keys.dtype)))
+        is_host = at < len(self.keys) and int(self.keys[at]) == host
+        others = len(self.keys) - is_host
         if not others:
             return None
         index = int(rng.integers(0, others))
@@ -75,10 +77,10 @@ def find(
     if rates["enabled"] and rates["superpose_rate"] > 0:
         table = dataset.table.iloc[train.rows]
         paired = (table["p_sample"] < table["s_sample"]) & (table["category"] != "noise")
-        events = Donors.of(train, train.rows, paired.to_numpy())
+        events = Donors.of(train, train.rows, train.keys, paired.to_numpy())
     if rates["enabled"] and rates["real_noise_rate"] > 0:
         source = WaveformSource(dataset, noise_rows(dataset.table, split, how))
-        noise = Donors.of(source, source.rows, np.ones(len(source), bool))
+        noise = Donors.of(source, source.rows, source.keys, np.ones(len(source), bool))
     return {"events": events, "noise": noise}
 
 

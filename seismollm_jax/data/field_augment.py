@@ -33,7 +33,7 @@ NO_ROW = -1
 
 def augment_record(
     record: Record,
-    row: int,
+    key: int,
     words: tuple[int, ...],
     augmentation: Augmentation,
     options: SampleOptions,
@@ -43,8 +43,8 @@ def augment_record(
 ) -> tuple[Record, np.ndarray]:
     """Draw and apply the operations in the order of this module; `record` stays as it is.
 
-    `row` is the record's in the dataset, `words` the rest of the random seed. Events are added
-    to traces with events alone, and not where the position of P is fixed. A donor that cannot be
+    `key` is the record's, `words` the rest of the random seed. Events are added to traces whose
+    events have P and S, and not where the position of P is fixed. A donor that cannot be
     read, is no single event, or finds no room leaves the record without that operation.
 
     Returns the record and the rows of donors that could not be read, int32 (2,), of an event and of
@@ -56,11 +56,11 @@ def augment_record(
         """The operation's generator if it happens."""
         if rate <= 0:
             return None
-        rng = np.random.default_rng((operation, *words, row))
+        rng = np.random.default_rng((operation, *words, key))
         return rng if rng.random() < rate else None
 
     def borrowed(donors: Donors, rng: np.random.Generator, slot: int) -> Record | None:
-        index = donors.draw(rng, row)
+        index = donors.draw(rng, key)
         if index is None:
             return None
         try:
@@ -73,7 +73,8 @@ def augment_record(
         record = rotate(record, float(rng.uniform(0, 360)))
     if generator(FLIP, augmentation.flip_polarity_rate):
         record = flip_polarity(record)
-    movable = options.p_position_ratio is None and not is_noise(record, options.min_snr_db)
+    paired = record.p_samples and record.s_samples and not is_noise(record, options.min_snr_db)
+    movable = paired and options.p_position_ratio is None
     if movable and events and (rng := generator(SUPERPOSE, augmentation.superpose_rate)):
         donor = borrowed(events, rng, 0)
         if donor is not None and not is_noise(donor, options.min_snr_db):
@@ -224,7 +225,7 @@ def _superpose(
     record: Record, donor: Record, level_db: float, options: SampleOptions, rng: np.random.Generator
 ) -> Record:
     """Draw the place of the donor's event and add it, `level_db` above those of the record."""
-    if len(donor.p_samples) != 1:
+    if len(donor.p_samples) != 1 or len(donor.s_samples) != 1:
         return record
     p_samples, s_samples = sorted(record.p_samples), sorted(record.s_samples)
     delay = donor.s_samples[0] - donor.p_samples[0]
@@ -252,11 +253,17 @@ def _centred(waveform: np.ndarray) -> np.ndarray:
 
 
 def _event_level(record: Record, coda_ratio: float) -> float:
-    """Root mean square from each P to the end of its coda; of the whole trace without events."""
+    """Root mean square from each P to the end of its coda; of the whole trace without events.
+
+    Where only P or only S is known, from there to the end of the trace.
+    """
     if is_noise(record):
         return root_mean_square(record.waveform)
-    p_samples, s_samples = record.p_samples, record.s_samples
-    spans = event_spans(p_samples, s_samples, coda_ratio, len(record.waveform))
+    p_samples, s_samples, end = record.p_samples, record.s_samples, len(record.waveform)
+    if p_samples and s_samples:
+        spans = event_spans(p_samples, s_samples, coda_ratio, end)
+    else:
+        spans = [(min(p_samples + s_samples), end)]
     return root_mean_square(record.waveform, spans)
 
 

@@ -38,7 +38,9 @@ class SampleMaker:
 
     Attributes:
         source: records.
-        rows: (len(source),) dataset row of each record; the record's part of the random seed.
+        rows: (len(source),) dataset row of each record, for reports.
+        keys: (len(source),) what `sources.record_keys` makes of its name: the record's part of the
+            random seed, so that neither the order of a table nor a split changes its samples.
         options: window and normalisation.
         encode: sample -> targets.
         seed: of the run.
@@ -52,6 +54,7 @@ class SampleMaker:
 
     source: Source
     rows: np.ndarray
+    keys: np.ndarray
     options: SampleOptions
     encode: Callable[[Sample], Batch]
     seed: int
@@ -74,8 +77,8 @@ class SampleMaker:
 
     def __call__(self, position: int, *, epoch: int, stream: int) -> Batch:
         """Makes the element; `stream` is PLAIN, AUGMENTED or FIXED (which leaves the epoch out)."""
-        row = int(self.rows[position])
-        words = (FIXED, row) if stream == FIXED else (stream, self.seed, epoch, row)
+        key = int(self.keys[position])
+        words = (FIXED, key) if stream == FIXED else (stream, self.seed, epoch, key)
         try:
             record, readable = self.source[position], True
         except BadTrace:
@@ -85,7 +88,7 @@ class SampleMaker:
         unread = np.full(2, NO_ROW, np.int32)
         if augmentation is not None and readable:
             record, unread = augment_record(
-                *(record, row, (self.seed, epoch), augmentation, self.options),
+                *(record, key, (self.seed, epoch), augmentation, self.options),
                 events=self.events,
                 noise=self.noise,
             )
@@ -97,7 +100,7 @@ class SampleMaker:
         return {
             "waveform": sample.waveform,
             **targets,
-            "row": np.array(row, np.int32),
+            "row": np.array(self.rows[position], np.int32),
             "window_start": np.array(sample.window_start, np.int32),
             "readable": np.array(readable, np.float32),
             "valid": np.array(valid, np.float32),

@@ -34,7 +34,8 @@ class Record:
     """One three-component trace with its labels.
 
     `waveform` is float32 of shape (samples, 3) in the order Z, N, E. Picks are sample indices
-    counted from the first sample. A missing number is NaN, a missing polarity -1.
+    counted from the first sample. With picks of one phase alone, the other is not labelled; without
+    any, the trace is noise. A missing number is NaN, a missing polarity -1.
     """
 
     waveform: np.ndarray  # (samples, 3)
@@ -56,7 +57,9 @@ class Sample:
     the window's first sample; it is negative when the window begins before the trace. With
     the circular shift of the augmentation the trace is shifted first, so sample i of the window
     is sample (window_start + i - shift) modulo the trace length of the trace as read; `shift` is 0
-    otherwise. `noise` tells that the trace was taken for noise, or turned into it.
+    otherwise. `noise` tells that the trace was taken for noise, or turned into it. Where a phase is
+    not `p_labelled` or `s_labelled`, nobody says whether it is in the window: that it has no picks
+    does not mean that it is not there.
     """
 
     waveform: np.ndarray  # (window, 3)
@@ -69,6 +72,8 @@ class Sample:
     window_start: int
     shift: int = 0
     noise: bool = False
+    p_labelled: bool = True
+    s_labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -135,14 +140,15 @@ def select(
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Find the rows that a task can use.
 
-    `needs` names the labels, out of `LABELS`, that an earthquake row must have. Noise rows are kept
-    when `noise_rows` is true, and have no labels. Returns the row numbers (int64, ascending) and,
-    for the rows left out, how many for which reason; a row with several reasons counts under the
-    first. The counts and the rows add up to the length of the table.
+    `needs` names the labels, out of `LABELS`, that an earthquake row must have; of names joined
+    by | it must have one. Noise rows are kept when `noise_rows` is true, and have no labels.
+    Returns the row numbers (int64, ascending) and, for the rows left out, how many for which
+    reason; a row with several reasons counts under the first. The counts and the rows add up to
+    the length of the table.
 
     Raises ValueError for a label that no catalogue has.
     """
-    unknown = [name for name in needs if name not in LABELS]
+    unknown = [name for need in needs for name in need.split("|") if name not in LABELS]
     if unknown:
         raise ValueError(f"no such label: {', '.join(unknown)}; choose from {', '.join(LABELS)}")
     noise = (table["category"] == "noise").to_numpy()
@@ -157,8 +163,13 @@ def select(
 
     if not noise_rows:
         leave_out(noise, "noise trace")
-    for name in needs:
-        values = table[name].to_numpy()
-        missing = values == NO_POLARITY if name == "polarity" else np.isnan(values)
-        leave_out(missing & ~noise, f"no {name}")
+    for need in needs:
+        names = need.split("|")
+        missing = np.logical_and.reduce([_is_missing(table[name]) for name in names])
+        leave_out(missing & ~noise, f"no {' or '.join(names)}")
     return np.flatnonzero(usable), counts
+
+
+def _is_missing(label: pd.Series) -> np.ndarray:
+    values = label.to_numpy()
+    return values == NO_POLARITY if label.name == "polarity" else np.isnan(values)

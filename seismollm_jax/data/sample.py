@@ -65,18 +65,19 @@ class SampleOptions:
 def is_noise(record: Record, min_snr_db: float = -math.inf) -> bool:
     """Decide whether a trace is taken for noise.
 
-    It is unless there are as many P as S picks, at least one each, all inside the trace and each P
-    before its S. It also is when all three signal-to-noise ratios are below `min_snr_db`;
-    a missing ratio counts as good enough.
+    It is without picks, with a pick outside the trace, and unless there are either as many P as S
+    picks, each P before its S, or picks of one phase alone, the other not being labelled (the
+    PyTorch original takes these for noise). It also is when all three signal-to-noise ratios are
+    below `min_snr_db`; a missing ratio counts as good enough.
     """
     p, s = record.p_samples, record.s_samples
-    if len(p) != len(s) or not p:
+    if not (p or s) or (p and s and len(p) != len(s)):
         return True
-    if min(*p, *s) < 0 or max(*p, *s) >= len(record.waveform):
+    if min([*p, *s]) < 0 or max([*p, *s]) >= len(record.waveform):
         return True
     if all(snr_db < min_snr_db for snr_db in record.snr_db):
         return True
-    return any(a >= b for a, b in zip(p, s, strict=True))
+    return any(a >= b for a, b in zip(p, s, strict=False))
 
 
 def make_sample(
@@ -97,7 +98,7 @@ def make_sample(
     noise = is_noise(record, options.min_snr_db)
     out = Augmented(record.waveform, [], [], noise=noise)
     if not noise:
-        # Sorted pairs are still pairs with P before S, so no pick needs a made-up partner here.
+        # Sorted pairs are still pairs with P before S, so none needs a made-up partner here.
         out.p_samples, out.s_samples = sorted(record.p_samples), sorted(record.s_samples)
     if augmentation is not None:
         out = augment(
@@ -129,4 +130,6 @@ def make_sample(
         window_start=start,
         shift=out.shift,
         noise=out.noise,
+        p_labelled=noise or bool(record.p_samples),
+        s_labelled=noise or bool(record.s_samples),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,11 @@ class WaveformSource:
             snr_db=tuple(self._snr_db[index].tolist()),
         )
 
+    @functools.cached_property
+    def keys(self) -> np.ndarray:
+        """A number for each record, uint64 (records,); see `record_keys`."""
+        return record_keys(self._names)
+
     def trace_name(self, index: int) -> str:
         """Name of trace `index`."""
         return self._names[index].decode()
@@ -196,6 +202,12 @@ class WaveformSource:
                 self._open.popitem(last=False)[1].close()
             self._open[key] = STORAGES[self._storage](path, self._inner_path)
         return self._open[key]
+
+
+def record_keys(names: Iterable[bytes]) -> np.ndarray:
+    """A number for each trace name, uint64: the same in every table, program and year."""
+    digests = (hashlib.blake2b(name, digest_size=8).digest() for name in names)
+    return np.frombuffer(b"".join(digests), "<u8")
 
 
 def _codes(column: pd.Series) -> tuple[list[str], np.ndarray]:

@@ -73,9 +73,14 @@ def evaluate(
         count += int(counts.sum())
         answers = task.decode(np.asarray(output), context)
         for name, metric in metrics.items():
-            metric.update(answers[name], host[name], counts)
+            metric.update(answers[name], host[name], counts & labelled(host, name))
         if names is not None and counts.any():
-            targets = {name: host[name][counts] for name in metrics}
+            targets = {
+                name: host[name][counts]
+                for metric in metrics
+                for name in (metric, f"{metric}_labelled")
+                if name in host
+            }
             answers = {name: value[counts] for name, value in answers.items()}
             rows, starts = host["row"][counts], host["window_start"][counts]
             columns = task.columns(targets, answers, context)
@@ -96,6 +101,12 @@ def evaluate(
         _concatenate([targets for targets, _ in kept]),
         _concatenate([answers for _, answers in kept]),
     )
+
+
+def labelled(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Which rows have a label for an answer, bool; all of them unless the task says otherwise."""
+    rows = arrays.get(f"{name}_labelled")
+    return np.ones(len(arrays[name]), bool) if rows is None else rows > 0
 
 
 def _concatenate(parts: list[Arrays]) -> Arrays:

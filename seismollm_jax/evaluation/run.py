@@ -90,7 +90,7 @@ def run(
         say(f"  {line}")
 
     source = WaveformSource(dataset, rows)
-    maker = experiment.samples(source, rows, augment=False)
+    maker = experiment.samples(source, rows, source.keys, augment=False)
     batches = pipeline.eval_batches(
         maker,
         local_batch=layout.local_batch(batch_size or config["train"]["eval_batch_size"]),

@@ -37,7 +37,7 @@ TASK = Task(
     name="back_azimuth",
     short_name="baz",
     title="back-azimuth",
-    needs=("p_sample", "s_sample", "back_azimuth_deg"),
+    needs=("p_sample", "back_azimuth_deg"),
     output=Output(per_sample=False, channels=2, activation="tanh"),
     encode=functools.partial(number.encode, label="back_azimuth_deg"),
     loss=loss,

@@ -57,11 +57,12 @@ class Task:
         name: the word that files and code use.
         short_name: what the PyTorch original calls it; accepted wherever a name is.
         title: a few words for reports.
-        needs: label columns that an earthquake row must have to be used.
+        needs: label columns that an earthquake row must have to be used; one of those joined by |.
         uses_noise: whether noise traces are samples of this task.
         output: shape and range of the network's output.
         encode: sample -> targets, NumPy; runs in loader workers. Keys become arrays of the batch;
-            NaN marks a missing label and takes the sample out of the loss.
+            NaN marks a missing label and takes the sample out of the loss. Where a target T has a
+            companion T_labelled, 0 there takes the sample out of the metric of T.
         loss: (output, targets) -> (batch,), JAX.
         decode: output -> answers by name, NumPy. Names that are targets too are compared with
             them; the others are extra columns.

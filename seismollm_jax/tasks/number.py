@@ -54,7 +54,7 @@ def bounded(
         name=name,
         short_name=short_name,
         title=title,
-        needs=("p_sample", "s_sample", label),
+        needs=("p_sample", label),
         output=Output(per_sample=False, channels=1, activation="sigmoid", scale=largest),
         encode=functools.partial(encode, label=label),
         loss=loss,

@@ -42,7 +42,7 @@ class Options:
 
 
 def encode(sample: Sample, context: Context) -> Arrays:
-    """Label curves (window, 3) float32 and picks (max_picks,) int64."""
+    """Label curves (window, 3) float32, picks (max_picks,) int64, which phases are labelled."""
     options: Options = context.options
     labels = pick_labels(
         sample.p_samples,
@@ -56,14 +56,21 @@ def encode(sample: Sample, context: Context) -> Arrays:
         "labels": labels,
         "p_sample": pick_targets(sample.p_samples, options.max_picks),
         "s_sample": pick_targets(sample.s_samples, options.max_picks),
+        "p_sample_labelled": np.array(sample.p_labelled, np.float32),
+        "s_sample_labelled": np.array(sample.s_labelled, np.float32),
     }
 
 
 def loss(output: jax.Array, targets: Mapping[str, jax.Array]) -> jax.Array:
-    """Binary cross-entropy on probabilities, averaged over samples and all three curves."""
+    """Binary cross-entropy on probabilities, averaged over samples and all three curves.
+
+    The curve of a phase that is not labelled adds nothing.
+    """
     y = targets["labels"]
     entropy = y * jnp.log(output + EPSILON) + (1 - y) * jnp.log(one_minus(output) + EPSILON)
-    return -(jnp.asarray(WEIGHTS) * entropy).mean((1, 2))
+    p, s = targets["p_sample_labelled"], targets["s_sample_labelled"]  # (batch,)
+    weights = jnp.asarray(WEIGHTS) * jnp.stack([p * s, p, s], axis=-1)  # (batch, 3)
+    return -(weights[:, None, :] * entropy).mean((1, 2))
 
 
 def decode(output: np.ndarray, context: Context) -> Arrays:
@@ -104,6 +111,7 @@ def columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
         table[f"true_{phase}_sample"], table[f"pred_{phase}_sample"] = text(true), text(predicted)
         table[f"{phase}_probability"] = np.fmax.reduce(answers[f"{phase}_probability"], axis=1)
         table[f"{phase}_residual_s"] = residual
+        table[f"{phase}_labelled"] = targets[f"{phase}_sample_labelled"] > 0
     return table
 
 
@@ -111,7 +119,7 @@ TASK = Task(
     name="picking",
     short_name="dpk",
     title="P and S arrival picking",
-    needs=("p_sample", "s_sample"),
+    needs=("p_sample|s_sample",),
     uses_noise=True,
     output=Output(per_sample=True, channels=3, activation="sigmoid"),
     encode=encode,

@@ -65,7 +65,7 @@ TASK = Task(
     name="polarity",
     short_name="pmp",
     title="P-wave first-motion polarity",
-    needs=("p_sample", "s_sample", "polarity"),
+    needs=("p_sample", "polarity"),
     output=Output(per_sample=False, channels=2, activation="softmax"),
     encode=encode,
     loss=loss,

@@ -76,13 +76,12 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     sources = {name: WaveformSource(dataset, rows) for name, rows in parts.rows.items()}
     where = {"process": jax.process_index(), "processes": jax.process_count()}
     borrowed = donors.find(dataset, sources["train"], parts.split, data["split"], config["augment"])
-    train_maker = experiment.samples(
-        sources["train"], parts.rows["train"], augment=True, **borrowed
-    )
+    train, val = sources["train"], sources["val"]
+    train_maker = experiment.samples(train, train.rows, train.keys, augment=True, **borrowed)
     batches = pipeline.train_batches(
         train_maker, shuffle=settings["shuffle"], local_batch=local_batch, **where
     )
-    val_maker = experiment.samples(sources["val"], parts.rows["val"], augment=False)
+    val_maker = experiment.samples(val, val.rows, val.keys, augment=False)
     val_batches = pipeline.eval_batches(
         val_maker, local_batch=eval_batch, fixed_window=data["fixed_eval_window"], **where
     )

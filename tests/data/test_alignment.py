@@ -47,7 +47,7 @@ class Records:
 
 def donors(*records: Record) -> Donors:
     rows = np.arange(1000, 1000 + len(records))
-    return Donors.of(Records(records), rows, np.ones(len(records), bool))
+    return Donors.of(Records(records), rows, rows, np.ones(len(records), bool))
 
 
 @st.composite
@@ -213,3 +213,36 @@ def test_no_sample_is_ever_other_than_finite(
     assert all(0 <= pick < window for pick in sample.p_samples + sample.s_samples)
     assert unread.tolist() == [-1, -1]
     np.testing.assert_array_equal(host.waveform, before)
+
+
+@given(
+    data=st.data(),
+    whole=spikes(),
+    lacking=st.sampled_from(["p_samples", "s_samples"]),
+    other=spikes(),
+    seed=SEEDS,
+    rates=st.fixed_dictionaries({**MOVES, "generate_noise_rate": RATES}),
+)
+@settings(max_examples=300, deadline=None)
+def test_an_event_with_one_phase_keeps_it(
+    data: st.DataObject,
+    whole: Record,
+    lacking: str,
+    other: Record,
+    seed: int,
+    rates: dict[str, float],
+) -> None:
+    """The phase that is labelled stays on its onset; the other is nowhere said to be absent."""
+    host = dataclasses.replace(whole, **{lacking: []})
+    options = options_for(data, len(host.waveform))
+    augmentation = Augmentation(**(STILL | rates))
+    sample = sample_of(host, donors(other), seed, augmentation, options)
+    assert not sample.noise
+    assert (sample.p_labelled, sample.s_labelled) == (bool(host.p_samples), bool(host.s_samples))
+    kept, missing = sample.p_samples, sample.s_samples
+    if lacking == "p_samples":
+        kept, missing = missing, kept
+    assert missing == []
+    assert len(kept) <= 1
+    seen = onsets(sample)
+    assert all(seen[pick] > 1e-6 for pick in kept)

@@ -303,7 +303,7 @@ class Records:
 
 def everything(source: Records, rows: Sequence[int] | None = None) -> Donors:
     rows = np.arange(len(source)) if rows is None else np.asarray(rows)
-    return Donors.of(source, rows, np.ones(len(source), bool))
+    return Donors.of(source, rows, rows, np.ones(len(source), bool))
 
 
 EVENTS = Records(tuple(trace(seed, [60 + 9 * seed], [90 + 11 * seed]) for seed in range(12)))
@@ -324,6 +324,7 @@ def maker(
     )
     return SampleMaker(
         source,
+        np.arange(len(source)),
         np.arange(len(source)),
         options,
         Encoder(task, context),

@@ -71,9 +71,11 @@ def make(
     source: Records | None = None,
 ) -> SampleMaker:
     options = SampleOptions(window=WINDOW, sampling_rate_hz=100.0, min_event_gap_s=0.1)
+    rows = np.arange(count) if rows is None else rows
     return SampleMaker(
         source=source or Records(count),
-        rows=np.arange(count) if rows is None else np.asarray(rows),
+        rows=np.asarray(rows),
+        keys=np.asarray(rows) ** 2,
         options=options,
         encode=encode,
         seed=seed,
@@ -92,8 +94,8 @@ def make_borrowing(count: int, *, order: Sequence[int] | None = None, **settings
         augmentation=Augmentation(
             rotate_rate=0.5, flip_polarity_rate=0.5, superpose_rate=0.5, real_noise_rate=0.5
         ),
-        events=Donors.of(source, rows, everywhere),
-        noise=Donors.of(noise, np.arange(100, 106), np.ones(6, bool)),
+        events=Donors.of(source, rows, rows**2, everywhere),
+        noise=Donors.of(noise, np.arange(100, 106), np.arange(6), np.ones(6, bool)),
     )
 
 
@@ -155,7 +157,7 @@ def test_the_record_counts_not_its_position() -> None:
         def __getitem__(self, position: int) -> Record:
             return source[9 - position]
 
-    other = dataclasses.replace(few, source=Reversed(), rows=np.arange(10)[::-1])
+    other = dataclasses.replace(few, source=Reversed(), rows=few.rows[::-1], keys=few.keys[::-1])
     for position in range(10):
         for stream in (PLAIN, AUGMENTED, FIXED):
             expected = few(position, epoch=2, stream=stream)

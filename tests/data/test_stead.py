@@ -331,5 +331,10 @@ def test_select(tmp_path):
     kept, counts = select(table, ["polarity"], noise_rows=False)
     assert len(kept) == 0
     assert counts == {"noise trace": 1, "no polarity": 3}
+    kept, counts = select(table, ["p_sample|magnitude"], noise_rows=False)
+    assert kept.tolist() == [0, 1]
+    assert counts == {"noise trace": 1, "no p_sample or magnitude": 1}
     with pytest.raises(ValueError, match="no such label: depth"):
         select(table, ["depth"], noise_rows=True)
+    with pytest.raises(ValueError, match="no such label: depth"):
+        select(table, ["p_sample|depth"], noise_rows=True)

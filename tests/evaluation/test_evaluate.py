@@ -24,10 +24,11 @@ TOLERANT = {"picking": {"options.p_threshold": 0.05, "options.s_threshold": 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Fewer:
-    """A source in which some positions cannot be read."""
+    """A source in which some positions cannot be read, and some have no label of S."""
 
     source: WaveformSource
     bad: tuple[int, ...]
+    without_s: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.source)
@@ -35,7 +36,8 @@ class Fewer:
     def __getitem__(self, position: int) -> Record:
         if position in self.bad:
             raise BadTrace("f", str(position), "is damaged")
-        return self.source[position]
+        record = self.source[position]
+        return dataclasses.replace(record, s_samples=[]) if position in self.without_s else record
 
 
 @functools.cache
@@ -58,13 +60,15 @@ def outcome(
     devices: int = 8,
     batch: int = 8,
     bad: tuple[int, ...] = (),
+    without_s: tuple[int, ...] = (),
     table: bool = True,
 ) -> Evaluation:
     experiment, arrays, rows, names = prepared(task, folder)
     layout = setups.layout(devices)
     dataset = catalogue.open_dataset(experiment.config["data"])
-    source = Fewer(WaveformSource(dataset, rows), bad)
-    maker = experiment.samples(source, rows, augment=False)
+    source = WaveformSource(dataset, rows)
+    fewer = Fewer(source, bad, without_s)
+    maker = experiment.samples(fewer, rows, source.keys, augment=False)
     batches = pipeline.eval_batches(maker, local_batch=layout.local_batch(batch))
     step = make_eval_step(experiment, layout)
     forward = functools.partial(step, *layout.replicate(arrays))
@@ -157,3 +161,23 @@ def test_table_of_picks_agrees_with_the_scores(data_folder: Path) -> None:
     predicted = (table["pred_p_sample"] != "").sum()
     assert predicted > 0
     assert found.scores()["p_sample/precision"] == pytest.approx(hits / predicted, abs=1e-6)
+
+
+def test_a_phase_without_labels_is_not_scored(data_folder: Path) -> None:
+    """The P picks of such records count, their S picks are neither right nor wrong."""
+    rows = prepared("picking", data_folder)[2]
+    lacking = (0, 2, 5)
+    whole, found = (outcome("picking", data_folder, without_s=w) for w in ((), lacking))
+    one, two = whole.scores(), found.scores()
+    for name in one:
+        if name.startswith("p_sample/"):
+            assert two[name] == pytest.approx(one[name], nan_ok=True), name
+    labelled = [position for position in range(len(rows)) if position not in lacking]
+    assert two["s_sample/n"] == len(labelled)
+    assert found.table is not None
+    s = found.metrics["s_sample"].sums
+    predicted = found.table["pred_s_sample"] != ""
+    assert predicted[list(lacking)].any()  # so that leaving them out makes a difference
+    assert s["picks_predicted"] == predicted[labelled].sum()
+    assert found.table["s_labelled"].tolist() == [n not in lacking for n in range(len(rows))]
+    assert found.table["p_labelled"].all()

@@ -26,8 +26,8 @@ PICTURES = {
 TRAINED = ("picking", "magnitude")
 COLUMNS = {
     "picking": [
-        *("true_p_sample", "pred_p_sample", "p_probability", "p_residual_s"),
-        *("true_s_sample", "pred_s_sample", "s_probability", "s_residual_s"),
+        *("true_p_sample", "pred_p_sample", "p_probability", "p_residual_s", "p_labelled"),
+        *("true_s_sample", "pred_s_sample", "s_probability", "s_residual_s", "s_labelled"),
     ],
     "polarity": ["true_polarity", "pred_polarity", "up_probability"],
     "magnitude": ["true_magnitude", "pred_magnitude"],

@@ -47,7 +47,9 @@ def test_targets_golden(case) -> None:
     found = task.encode(sample(**picks, **labels), settings)
     expected = GOLDEN[f"{case['id']}/loss"]
     if task.name == "picking":
-        assert set(found) == {"labels", "p_sample", "s_sample"}
+        labelled = {"p_sample_labelled", "s_sample_labelled"}
+        assert set(found) == {"labels", "p_sample", "s_sample"} | labelled
+        assert all(found[name] == 1 for name in labelled)
         np.testing.assert_allclose(found["labels"].T, expected, rtol=0, atol=3e-6)
         for phase in ("p", "s"):
             recorded = GOLDEN[f"{case['id']}/metric_{phase}pk"]
@@ -89,7 +91,7 @@ def test_description_holds_together(task) -> None:
     settings = context(task.name)
     metrics = task.metrics(settings)
     assert len(task.labels) == task.output.channels
-    assert set(task.needs) <= set(LABELS)
+    assert {name for need in task.needs for name in need.split("|")} <= set(LABELS)
     assert set(task.units) == set(metrics)
     assert metrics.keys() <= task.encode(sample(), settings).keys()
     assert (task.answer_columns is None) == task.output.per_sample
@@ -140,6 +142,8 @@ def test_columns_of_picking() -> None:
     targets = {
         "p_sample": np.array([[100, NO_PICK], [100, 200], nothing]),
         "s_sample": np.array([[150, NO_PICK], nothing, nothing]),
+        "p_sample_labelled": np.float32([1, 1, 1]),
+        "s_sample_labelled": np.float32([1, 0, 1]),
     }
     answers = {
         "p_sample": np.array([[110, NO_PICK], [90, 210], [50, NO_PICK]]),
@@ -156,6 +160,8 @@ def test_columns_of_picking() -> None:
     # Late picks are positive, in seconds at 100 Hz.
     np.testing.assert_array_equal(table["p_residual_s"], [0.1, -0.1, np.nan])
     np.testing.assert_array_equal(table["s_residual_s"], [np.nan] * 3)
+    assert table["p_labelled"].tolist() == [True, True, True]
+    assert table["s_labelled"].tolist() == [True, False, True]
 
 
 def test_back_azimuth_of_a_vector_of_any_length() -> None:

@@ -16,6 +16,10 @@ TARGET = {"picking": "labels", "magnitude": "magnitude", "distance": "distance_k
 OPTIONS = {"xla_backend_optimization_level": 3}
 
 
+def both_labelled(rows: int) -> dict[str, np.ndarray]:
+    return {f"{phase}_sample_labelled": np.ones(rows, np.float32) for phase in "ps"}
+
+
 def case(name: str) -> tuple[jax.Array, dict[str, jax.Array], np.ndarray]:
     """Output, targets, recorded gradient, in our layout."""
     task = name.split("/")[0]
@@ -29,7 +33,7 @@ def case(name: str) -> tuple[jax.Array, dict[str, jax.Array], np.ndarray]:
     else:
         target = {TARGET[task]: GOLDEN[f"{name}/target0"]}
     if task == "picking":
-        target = {"labels": target["labels"].swapaxes(1, 2)}
+        target = {"labels": target["labels"].swapaxes(1, 2), **both_labelled(len(found))}
         found, gradient = found.swapaxes(1, 2), gradient.swapaxes(1, 2)
     return jnp.asarray(found), jax.tree.map(jnp.asarray, target), gradient
 
@@ -88,3 +92,23 @@ def test_neither_curve_trains_nothing() -> None:
     gradient = jax.grad(lambda x: tasks.get("picking").loss(x, targets).sum())(output)
     assert not np.any(gradient[:, :, 0])
     assert np.all(gradient[:, :, 1:] != 0)
+
+
+@pytest.mark.parametrize(("phase", "curve"), [("p", 1), ("s", 2)])
+def test_a_phase_without_labels_teaches_nothing(phase: str, curve: int) -> None:
+    """Neither the loss nor its gradient depends on the curve; that of the other phase stays."""
+    task = tasks.get("picking")
+    output, targets, _ = case("picking/000")
+    first = jnp.zeros(len(output)).at[0].set(1.0)
+    targets = {**targets, f"{phase}_sample_labelled": 1.0 - first}
+    whole = case("picking/000")[1]
+    gradient = jax.grad(lambda y: task.loss(y, targets).sum())(output)
+    expected = jax.grad(lambda y: task.loss(y, whole).sum())(output)
+    np.testing.assert_array_equal(gradient[0, :, curve], 0)
+    other = 3 - curve
+    assert np.abs(gradient[0, :, other]).max() > 0
+    np.testing.assert_array_equal(gradient[0, :, other], expected[0, :, other])
+    np.testing.assert_array_equal(gradient[1:], expected[1:])
+    moved = output.at[0, :, curve].set(0.5)
+    np.testing.assert_array_equal(task.loss(moved, targets), task.loss(output, targets))
+    assert task.loss(moved, whole)[0] != task.loss(output, whole)[0]

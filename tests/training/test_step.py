@@ -52,7 +52,11 @@ def batch(task: str, valid: np.ndarray | None = None, seed: int = 0) -> dict[str
     draw = np.random.default_rng(seed)
     target = {
         "magnitude": {"magnitude": draw.uniform(0, 8, (ROWS, 1))},
-        "picking": {"labels": draw.uniform(0, 1, (ROWS, WINDOW, 3))},
+        "picking": {
+            "labels": draw.uniform(0, 1, (ROWS, WINDOW, 3)),
+            "p_sample_labelled": np.ones(ROWS),
+            "s_sample_labelled": np.ones(ROWS),
+        },
     }[task]
     arrays = {"waveform": draw.normal(0, 1, (ROWS, WINDOW, 3)), **target}
     arrays["valid"] = np.ones(ROWS) if valid is None else valid

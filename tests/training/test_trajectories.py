@@ -62,11 +62,11 @@ def recording(optimizer: optax.GradientTransformation) -> optax.GradientTransfor
 def batch(task: str, k: int) -> dict[str, np.ndarray]:
     golden = tiny.golden(task)
     target = golden["train/y"][k % BATCHES].astype(np.float32)
+    ones = ("valid", "readable", "p_sample_labelled", "s_sample_labelled")
     return {
         "waveform": golden["train/x"][k % BATCHES].swapaxes(1, 2),
         TARGETS[task]: target.swapaxes(1, 2) if task == "picking" else target,
-        "valid": np.ones(len(target), np.float32),
-        "readable": np.ones(len(target), np.float32),
+        **{name: np.ones(len(target), np.float32) for name in ones},
     }
 
 
