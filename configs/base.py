@@ -66,7 +66,7 @@ def get_config(task: str, protocol: str) -> ConfigDict:
 
     config.data = ConfigDict()
     # stead (three layouts, found by looking), diting, seisbench (the format of some thirty
-    # datasets), builtin, folder (miniSEED or SAC files with picks), prepared
+    # datasets), builtin, folder (miniSEED or SAC files with picks), prepared, mixture (several)
     config.data.format = "stead"
     config.data.path = ""  # directory of the dataset
     config.data.table = ""  # file name, where a directory holds several tables

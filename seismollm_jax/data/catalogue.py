@@ -12,6 +12,7 @@ from tqdm import tqdm
 from seismollm_jax.data import (
     diting,
     folder,
+    mixture,
     prepared,
     remote,
     seisbench,
@@ -79,6 +80,7 @@ FORMATS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {
     "seisbench": _with(seisbench.read),
     "folder": _open_folder,
     "prepared": _with(prepared.read),
+    mixture.FORMAT: lambda settings: mixture.read(settings, _open),
 }
 
 
@@ -86,9 +88,14 @@ def open_dataset(settings: Mapping[str, Any]) -> Dataset:
     """Reads the table of the dataset that the `data` part of a configuration describes.
 
     Raises:
-        ValueError: unknown format, no path, or a sampling rate other than the configured one.
+        ValueError: unknown format, no path, or rows without a usable sampling rate.
         FileNotFoundError: nothing there.
     """
+    return at_rate(_open(settings), settings["sampling_rate_hz"])
+
+
+def _open(settings: Mapping[str, Any]) -> Dataset:
+    """The dataset, its records at its own sampling rate."""
     if settings["format"] not in FORMATS:
         raise ValueError(f"data.format={settings['format']!r} is not one of {', '.join(FORMATS)}")
     if not settings["path"]:
@@ -106,8 +113,7 @@ def open_dataset(settings: Mapping[str, Any]) -> Dataset:
             f"data.path={settings['path']!r} does not exist; give the directory that holds the "
             "dataset's tables and waveform files"
         )
-    dataset = FORMATS[settings["format"]](settings)
-    return at_rate(dataset, settings["sampling_rate_hz"])
+    return FORMATS[settings["format"]](settings)
 
 
 def at_rate(dataset: Dataset, sampling_rate_hz: float) -> Dataset:
@@ -190,7 +196,7 @@ def split_for(
             "read), or use the built-in dataset, --config=configs/TASK.py:builtin"
         )
     rows = np.arange(len(noise)) if wants_noise else np.flatnonzero(~noise)
-    parts, file_hash, lacking = _split_rows(dataset, rows, settings["split"])
+    parts, file_hash, lacking = _split_groups(dataset, rows, settings["split"])
     placeless = np.setdiff1d(usable, np.concatenate(list(parts.values())), assume_unique=True)
     if len(placeless):
         source = "split file" if file_hash else "dataset's own split"
@@ -204,6 +210,28 @@ def split_for(
             )
     names = dataset.table["trace_name"].to_numpy()
     return Parts(kept, left_out, splits.split_hash(parts, names), parts, file_hash, lacking)
+
+
+def _split_groups(
+    dataset: Dataset, rows: np.ndarray, how: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], str | None, int]:
+    """As `_split_rows`, with members of a mixture in the ways of their own."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in splits.PARTS}
+    hashes, lacking = [], 0
+    for group in mixture.groups(dataset, how):
+        chosen = group.rows[np.isin(group.rows, rows)] - group.offset
+        try:
+            found, file_hash, missing = _split_rows(group.dataset, chosen, group.how)
+        except ValueError as error:
+            if group.dataset is dataset:
+                raise
+            raise ValueError(f"{group.dataset.path}: {error}") from error
+        for name, part in found.items():
+            parts[name].append(part + group.offset)
+        hashes.append(file_hash)
+        lacking += missing
+    joined = {name: np.concatenate(found) for name, found in parts.items()}
+    return joined, hashes[0] if len(hashes) == 1 else None, lacking
 
 
 def _split_rows(

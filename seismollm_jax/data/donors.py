@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from seismollm_jax.data import split_files, splits
+from seismollm_jax.data import mixture, split_files, splits
 from seismollm_jax.data.records import Dataset, Record
 from seismollm_jax.data.sources import WaveformSource
 
@@ -79,9 +79,18 @@ def find(
         paired = (table["p_sample"] < table["s_sample"]) & (table["category"] != "noise")
         events = Donors.of(train, train.rows, train.keys, paired.to_numpy())
     if rates["enabled"] and rates["real_noise_rate"] > 0:
-        source = WaveformSource(dataset, noise_rows(dataset.table, split, how))
+        groups = mixture.groups(dataset, how)
+        free = [_noise_rows_of(group, split) for group in groups]
+        source = WaveformSource(dataset, np.sort(np.concatenate(free)))
         noise = Donors.of(source, source.rows, source.keys, np.ones(len(source), bool))
     return {"events": events, "noise": noise}
+
+
+def _noise_rows_of(group: mixture.Group, split: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Noise rows of a group that training may borrow, as rows of the whole."""
+    inside = {name: part[np.isin(part, group.rows)] - group.offset for name, part in split.items()}
+    found = noise_rows(group.dataset.table, inside, group.how) + group.offset
+    return found[np.isin(found, group.rows)]
 
 
 def noise_rows(

@@ -6,7 +6,7 @@ sequence at its step, whatever the number of workers, processes or devices was b
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -118,12 +118,14 @@ class _TrainingElement:
     """(position in the endless sequence, record index) -> element; the second half is augmented."""
 
     maker: SampleMaker
+    positions: np.ndarray  # of the records
     size: int  # elements of an epoch
 
     def __call__(self, index: int, record: int) -> Batch:
-        records = len(self.maker.source)
+        records = len(self.positions)
         stream = AUGMENTED if record >= records else PLAIN
-        return self.maker(record % records, epoch=index // self.size, stream=stream)
+        position = int(self.positions[record % records])
+        return self.maker(position, epoch=index // self.size, stream=stream)
 
 
 def epoch_size(records: int, *, augment: bool) -> int:
@@ -138,6 +140,7 @@ def train_batches(
     local_batch: int,
     process: int = 0,
     processes: int = 1,
+    shares: Sequence[tuple[np.ndarray, float]] | None = None,
 ) -> grain.MapDataset:
     """The endless sequence of this process's batches; element k is step k.
 
@@ -145,16 +148,27 @@ def train_batches(
     the next, so no sample is dropped and all batches are full. A global batch holds the same
     samples in the same order for any number of processes.
 
+    `shares` mixes sources with weights: positions of each one's records, and its share of all
+    samples. Each then goes through its own records at its own pace, in epochs of its own.
+
     Raises:
         ValueError: there are no records.
     """
     if not len(maker.source):
         raise ValueError("the training split is empty")
-    size = epoch_size(len(maker.source), augment=maker.augmentation is not None)
-    dataset = grain.MapDataset.range(size).seed(maker.seed)
-    if shuffle:
-        dataset = dataset.shuffle()
-    dataset = dataset.repeat().map_with_index(_TrainingElement(maker, size))
+    if shares is None:
+        shares = [(np.arange(len(maker.source)), 1.0)]
+    sequences = []
+    for number, (positions, _) in enumerate(shares):
+        size = epoch_size(len(positions), augment=maker.augmentation is not None)
+        sequence = grain.MapDataset.range(size).seed((maker.seed + number) % 2**32)
+        if shuffle:
+            sequence = sequence.shuffle()
+        element = _TrainingElement(maker, positions, size)
+        sequences.append(sequence.repeat().map_with_index(element))
+    dataset = sequences[0]
+    if len(sequences) > 1:
+        dataset = grain.MapDataset.mix(sequences, [share for _, share in shares])
     return dataset.batch(local_batch, drop_remainder=True)[process::processes]
 
 

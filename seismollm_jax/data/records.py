@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,6 +112,7 @@ class Dataset:
     component_order     of the trace as stored, such as "ENZ" or "Z" (categorical)
     split               "train", "val" or "test" where the dataset says so itself (categorical)
     address             optional: what its file knows the trace by, if not `trace_name`
+    source              of a mixture: the name of its member (categorical)
     ==================  =========================================================================
 
     Attributes:
@@ -123,6 +125,7 @@ class Dataset:
         dimension_order: "WC" for waveforms stored (samples, components), "CW" for (components,
             samples); empty where the shape tells.
         report: what the reader found.
+        members: of a mixture, in the order of their rows; they say how their files are stored.
     """
 
     name: str
@@ -133,6 +136,25 @@ class Dataset:
     inner_path: str = "data"
     dimension_order: str = ""
     report: Report = field(default_factory=Report)
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dataset of a mixture.
+
+    Attributes:
+        name: in the mixture.
+        dataset: as its reader made it.
+        weight: how many samples of a training are to be its own, against the other members'; None
+            in proportion to its records.
+        split: fields of `data.split` that are its own, if any are.
+    """
+
+    name: str
+    dataset: Dataset
+    weight: float | None = None
+    split: Mapping[str, Any] | None = None
 
 
 def select(

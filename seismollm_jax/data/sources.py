@@ -33,6 +33,9 @@ class BadTrace(Exception):
 def to_zne(data: np.ndarray, component_order: str, dimension_order: str = "") -> np.ndarray:
     """Bring a trace as stored into float32 (samples, 3) in the order Z, N, E.
 
+    Each component is contiguous in memory, whichever way `data` is: everything that follows goes
+    along components. The result may share memory with `data`.
+
     `component_order` names its components, such as "ENZ"; 1 and 2 stand in for N and E. A component
     that it lacks becomes zero. `data` is (samples, components), or (components, samples);
     `dimension_order` "WC" or "CW" says which, else the lengths must tell. Raises ValueError
@@ -53,12 +56,13 @@ def to_zne(data: np.ndarray, component_order: str, dimension_order: str = "") ->
         raise ValueError(f"has {len(data)} samples")
     columns = component_columns(order)
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
-        if -1 in columns:
-            waveform = np.zeros((len(data), 3), np.float32)
-            here = [i for i, column in enumerate(columns) if column >= 0]
-            waveform[:, here] = data[:, [columns[i] for i in here]]
+        if columns == [0, 1, 2]:
+            waveform = np.asfortranarray(data[:, :3], dtype=np.float32)
         else:
-            waveform = np.ascontiguousarray(data[:, columns], dtype=np.float32)
+            waveform = np.zeros((3, len(data)), np.float32).T
+            for component, column in enumerate(columns):
+                if column >= 0:
+                    waveform[:, component] = data[:, column]
     if not np.isfinite(waveform).all():
         finite = np.isfinite(waveform).all(axis=1)
         raise ValueError(
@@ -99,18 +103,21 @@ class WaveformSource:
     """
 
     def __init__(self, dataset: Dataset, rows: np.ndarray, max_open_files: int = 128) -> None:
-        if dataset.storage not in STORAGES:
-            raise ValueError(
-                f"{dataset.name} is stored as {dataset.storage!r}; known: {', '.join(STORAGES)}"
-            )
+        stores = [member.dataset for member in dataset.members] or [dataset]
+        for store in stores:
+            if store.storage not in STORAGES:
+                raise ValueError(
+                    f"{store.name} is stored as {store.storage!r}; known: {', '.join(STORAGES)}"
+                )
         self.rows = np.asarray(rows, np.int64)
         self.max_open_files = max_open_files
         self.sampling_rate_hz = dataset.sampling_rate_hz
-        self._storage, self._directory = dataset.storage, dataset.path
-        self._inner_path, self._dimension_order = dataset.inner_path, dataset.dimension_order
+        self._stores = [(s.storage, s.path, s.inner_path, s.dimension_order) for s in stores]
         # Plain arrays and fixed-width bytes: a table is slow to send to the worker processes, and
         # its Python strings would be copied there one by one.
         table = dataset.table.iloc[self.rows]
+        sources = table["source"].cat.codes if dataset.members else np.zeros(len(table))
+        self._store_codes = np.asarray(sources, np.int16)
         self._files, self._file_codes = _codes(table["file"])
         self._orders, self._order_codes = _codes(table["component_order"])
         self._names = np.array([name.encode() for name in table["trace_name"]], np.bytes_)
@@ -168,18 +175,19 @@ class WaveformSource:
 
     def waveform(self, index: int) -> np.ndarray:
         """Waveform of trace `index` as sampled, float32 (samples, 3) in the order Z, N, E."""
-        path = Path(self._directory) / self._files[self._file_codes[index]]
+        storage, directory, inner_path, dimension_order = self._stores[self._store_codes[index]]
+        path = os.path.join(directory, self._files[self._file_codes[index]])
         address = self._names if self._addresses is None else self._addresses
         if self._process != os.getpid():  # forked: handles must not be shared with the parent
             self._forget_handles()
         try:
             with self._lock:
-                data = self._file(path).read(address[index].decode())
-            return to_zne(data, self._orders[self._order_codes[index]], self._dimension_order)
+                data = self._file(path, storage, inner_path).read(address[index].decode())
+            return to_zne(data, self._orders[self._order_codes[index]], dimension_order)
         except (OSError, KeyError, ValueError, RuntimeError) as error:  # all of which h5py raises
             # The text of a KeyError would come in quotes.
             reason = error.args[0] if isinstance(error, KeyError) and error.args else error
-            raise BadTrace(str(path), self.trace_name(index), str(reason)) from error
+            raise BadTrace(path, self.trace_name(index), str(reason)) from error
 
     def why_unreadable(self, rows: Sequence[int]) -> dict[str, str]:
         """Reads rows of the catalogue again; trace name -> what is wrong, for those that fail."""
@@ -192,15 +200,15 @@ class WaveformSource:
                 reasons[error.trace_name] = str(error)
         return reasons
 
-    def _file(self, path: Path) -> Storage:
+    def _file(self, path: str, storage: str, inner_path: str) -> Storage:
         """An open file; it stays open, and the one unused for longest is closed."""
-        key = str(path)
+        key = f"{path}:{inner_path}"
         if key in self._open:
             self._open.move_to_end(key)
         else:
             while len(self._open) >= self.max_open_files:
                 self._open.popitem(last=False)[1].close()
-            self._open[key] = STORAGES[self._storage](path, self._inner_path)
+            self._open[key] = STORAGES[storage](Path(path), inner_path)
         return self._open[key]
 
 

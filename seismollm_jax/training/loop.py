@@ -13,7 +13,7 @@ import numpy as np
 
 from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
-from seismollm_jax.data import catalogue, donors, pipeline, split_files
+from seismollm_jax.data import catalogue, donors, mixture, pipeline, split_files
 from seismollm_jax.data.sources import WaveformSource
 from seismollm_jax.evaluation import figures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
@@ -27,6 +27,7 @@ from seismollm_jax.training.start import (
     check_parts,
     first_weights,
     known_settings,
+    seen_before,
     summary,
     write_split,
 )
@@ -79,7 +80,11 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     train, val = sources["train"], sources["val"]
     train_maker = experiment.samples(train, train.rows, train.keys, augment=True, **borrowed)
     batches = pipeline.train_batches(
-        train_maker, shuffle=settings["shuffle"], local_batch=local_batch, **where
+        train_maker,
+        shuffle=settings["shuffle"],
+        local_batch=local_batch,
+        shares=mixture.shares(dataset, train.rows),
+        **where,
     )
     val_maker = experiment.samples(val, val.rows, val.keys, augment=False)
     val_batches = pipeline.eval_batches(
@@ -105,7 +110,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     earlier = checkpoints.latest_description()
     scores: dict[str, float] = {}
     if earlier:
-        check_continues(earlier, experiment, parts)
+        check_continues(earlier, experiment, parts, mixture.weights(dataset))
         state, frozen = checkpoints.restore(state, frozen)
         progress, pretrained = earlier["progress"], earlier["pretrained"]
         scores = {k: math.nan if v is None else v for k, v in earlier["validation"].items()}
@@ -130,6 +135,8 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
         if not earlier or not (workdir / split_files.NAME).exists():
             write_split(workdir, dataset, catalogue_hash, parts, data["split"])
     for line in summary(experiment, state, frozen, pretrained, dataset, parts, layout):
+        reporter.say(line)
+    for line in seen_before(config, dataset, parts) if not earlier else ():
         reporter.say(line)
     reporter.say(
         f"training: {epochs} epochs of {epoch_steps} steps of {settings['batch_size']} windows; "
@@ -218,6 +225,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
                     "split_hash": parts.hash,
                     "records": parts.sizes(),
                     "dataset": catalogue_hash,
+                    "mixture": mixture.weights(dataset),
                     "pretrained": pretrained,
                     "progress": progress,
                     "validation": {k: v if math.isfinite(v) else None for k, v in scores.items()},

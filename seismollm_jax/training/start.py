@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from seismollm_jax import parallel
-from seismollm_jax.data import catalogue, split_files, splits
+from seismollm_jax.data import catalogue, mixture, split_files, splits
 from seismollm_jax.data.records import Dataset
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import key as name_of
@@ -20,6 +20,8 @@ from seismollm_jax.training.checkpoint import (
     load,
     read_description,
 )
+
+HELD_OUT = ("val", "test")
 
 
 def first_weights(
@@ -66,6 +68,28 @@ def first_weights(
         for name in tree.keys() & arrays.keys():
             tree[name] = layout.replicate(arrays[name])
     return source
+
+
+def seen_before(config: Mapping[str, Any], dataset: Dataset, parts: catalogue.Parts) -> list[str]:
+    """What to say of traces that `start_from` was trained on and that this run validates or tests.
+
+    Nothing if there are none, or if the run that it comes from left no split file to tell.
+    """
+    if not config["start_from"]:
+        return []
+    file = find(config["start_from"]).parents[1] / split_files.NAME
+    if not file.is_file():
+        return []
+    trained = set(split_files.read(file).names["train"].tolist())
+    names = dataset.table["trace_name"].to_numpy(object)
+    seen = {part: sum(name in trained for name in names[parts.rows[part]]) for part in HELD_OUT}
+    if not any(seen.values()):
+        return []
+    counts = ", ".join(f"{count} of {part}" for part, count in seen.items())
+    return [
+        f"the network of start_from was trained on traces that are held out here ({counts}), so "
+        f"scores come out too good; data.split.by=file with data.split.path={file} keeps them apart"
+    ]
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
@@ -124,7 +148,10 @@ def check_parts(parts: catalogue.Parts, dataset: Dataset, how: Mapping[str, Any]
 
 
 def check_continues(
-    earlier: Mapping[str, Any], experiment: Experiment, parts: catalogue.Parts
+    earlier: Mapping[str, Any],
+    experiment: Experiment,
+    parts: catalogue.Parts,
+    weights: Mapping[str, float | None],
 ) -> None:
     """Refuses to continue a run as another one.
 
@@ -136,6 +163,7 @@ def check_continues(
         earlier: description of the checkpoint.
         experiment: of this run.
         parts: of this run.
+        weights: of the members of its mixture.
 
     Raises:
         ValueError: naming what differs.
@@ -153,6 +181,7 @@ def check_continues(
             pairs["the numbers of records"] = (earlier["records"], parts.sizes())
         for name in ("seed", "augment", "options"):
             pairs[name] = (before[name], _as_json(now[name]))
+        pairs["the weights of the mixture"] = (earlier.get("mixture") or {}, dict(weights))
         for name in ("batch_size", "shuffle"):
             pairs[f"train.{name}"] = (before["train"][name], now["train"][name])
     for name, (old, new) in pairs.items():
@@ -225,6 +254,7 @@ def summary(
         f"data: {dataset.path}, {len(dataset.table)} traces; {rows} (split by "
         f"{experiment.config['data']['split']['by']}, hash {parts.hash})",
     ]
+    lines += [f"  {line}" for line in mixture.summary(dataset, parts.rows)]
     lines += [f"  {line}" for line in parts.report()]
     events, traces = splits.shared_events(parts.rows, dataset.table)
     if events:

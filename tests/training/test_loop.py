@@ -323,6 +323,22 @@ def test_fine_tuning_starts_from_a_checkpoint(
     assert tuned.description["pretrained"]["source"] == f"checkpoint {source.path}"
 
 
+def test_traces_of_the_earlier_training_are_named_when_held_out(
+    straight: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    changes = {"start_from": str(straight), "train.epochs": 1}
+    loop.run(config(data_folder, **changes), tmp_path / "same")
+    assert "held out here" not in capsys.readouterr().out
+    other = {**changes, "data.split.by": "row", "data.split.seed": 3}
+    loop.run(config(data_folder, **other), tmp_path / "other")
+    console = capsys.readouterr().out
+    assert "start_from was trained on traces that are held out here (" in console
+    repair = {"data.split.by": "file", "data.split.path": str(straight / "split.csv.gz")}
+    assert f"data.split.path={straight / 'split.csv.gz'}" in console
+    loop.run(config(data_folder, **changes, **repair), tmp_path / "mended")
+    assert "held out here" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
