@@ -20,12 +20,14 @@ OUTPUT = flags.DEFINE_string(
     "output", None, "metrics.json, predictions.csv and pictures go here.", required=True
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Over all devices; 0 takes the training's.", 0)
+command_line.define_cluster_flags()
 
 
 def main(argv: list[str]) -> None:
     """Evaluates as the flags say."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    command_line.start_cluster()
     run.run(
         CHECKPOINT.value,
         Path(OUTPUT.value),

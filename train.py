@@ -11,12 +11,14 @@ from seismollm_jax.training import loop
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, and protocol after a colon.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints and logs go here.", required=True)
 flags.mark_flag_as_required("config")
+command_line.define_cluster_flags()
 
 
 def main(argv: list[str]) -> None:
     """Runs the training that the flags describe."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    command_line.start_cluster()
     loop.run(CONFIG.value.to_dict(), Path(WORKDIR.value))
 
 

@@ -8,7 +8,26 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from seismollm_jax import parallel
+
 TRACEBACK = "SEISMOLLM_TRACEBACK"  # environment variable; set, errors keep their traceback
+
+
+def define_cluster_flags() -> None:
+    """Defines the flags by which a process finds the others of its run."""
+    flags.DEFINE_bool(
+        "distributed", None, "One of several processes; JAX finds the others on known clusters."
+    )
+    flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0.")
+    flags.DEFINE_integer("num_processes", None, "Number of processes.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
+
+
+def start_cluster() -> None:
+    """Joins the other processes, as the flags of `define_cluster_flags` say."""
+    given = flags.FLAGS
+    cluster = parallel.Cluster(given.coordinator_address, given.num_processes, given.process_id)
+    parallel.start(given.distributed, cluster)
 
 
 def run(main: Callable[[list[str]], None]) -> None:

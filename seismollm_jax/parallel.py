@@ -1,7 +1,8 @@
 """Processes, the device mesh and how arrays lie on it. The only module that names mesh axes."""
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,87 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA = "data"  # the axis over which a batch is split
+
+
+TASKS = {
+    "SLURM_STEP_NUM_TASKS": "srun",
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+}
+"""Environment variables with the number of processes, and what sets them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """How a process finds the others of its run; of None, JAX finds out by itself.
+
+    Attributes:
+        coordinator_address: host and port of process 0.
+        num_processes: how many there are.
+        process_id: which one this is, from 0.
+    """
+
+    coordinator_address: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+def start(distributed: bool | None, cluster: Cluster = Cluster()) -> None:
+    """Joins the other processes of a run; to be called before anything else of JAX.
+
+    Args:
+        distributed: whether there are any. None: if `cluster` says so.
+        cluster: how to find them. Cloud TPU, SLURM (srun), Open MPI (mpirun) and GKE tell JAX.
+
+    Raises:
+        ValueError: part of the description is missing; or `distributed` is None and this process
+            was started as one of several.
+        RuntimeError: the other processes were not found.
+    """
+    given = [value for value in dataclasses.astuple(cluster) if value is not None]
+    if distributed is None:
+        distributed = bool(given)
+        for variable, program in TASKS.items():
+            if not distributed and int(os.environ.get(variable) or 1) > 1:
+                raise ValueError(
+                    f"{program} started {os.environ[variable]} processes: give --distributed for "
+                    "one run over all of them, or --nodistributed if each is to work alone"
+                )
+    if not distributed:
+        return
+    if given and len(given) < 3:
+        raise ValueError(
+            "--coordinator_address, --num_processes and --process_id belong together; give all "
+            "three, or --distributed alone where JAX finds the others (Cloud TPU, SLURM, Open MPI, "
+            "GKE)"
+        )
+    try:
+        jax.distributed.initialize(*dataclasses.astuple(cluster))
+    except ValueError as error:
+        raise ValueError(
+            f"JAX cannot tell how this process belongs to others ({error}): give "
+            "--coordinator_address=HOST:PORT, --num_processes and --process_id"
+        ) from error
+
+
+def main_first(call: Callable[[], Any]) -> Any:
+    """Calls on process 0, then on the others: for what writes a file that is missing.
+
+    If process 0 fails, all do.
+    """
+    if jax.process_count() == 1:
+        return call()
+    outcome, failure = None, None
+    if is_main():
+        try:
+            outcome = call()
+        except Exception as error:  # the others wait, and must hear of it
+            failure = error
+    failed = multihost_utils.broadcast_one_to_all(np.array(failure is not None))
+    if failure is not None:
+        raise failure
+    if failed:
+        raise RuntimeError("process 0 failed; its output says why")
+    return outcome if is_main() else call()
 
 
 @dataclasses.dataclass(frozen=True)

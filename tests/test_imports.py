@@ -17,11 +17,12 @@ ALLOWED = {
     "parallel": set(),
     "metrics": set(),
     "data": set(),
+    "data.__main__": {"data", "tasks"},
     "models": {"conversion.torch_files"},
     "conversion.torch_files": set(),
     "tasks": {"models", "data", "metrics"},
     "experiment": {"models", "data", "tasks"},
-    "command_line": set(),
+    "command_line": {"parallel"},
     "training": {*LEAVES, "tasks", "experiment", "evaluation"},
     "evaluation": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
     "inference": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
@@ -99,6 +100,11 @@ def test_imports_go_one_way(module: str) -> None:
         if target == "" or (part and within(target, part)):
             continue
         assert any(within(target, other) for other in allowed), f"{module} imports {target}"
+
+
+def test_nothing_imports_the_commands_on_data() -> None:
+    """They know the tasks, which the rest of `data` must not."""
+    assert not [module for module, path in MODULES.items() if "data.__main__" in own(path)]
 
 
 def test_every_part_has_a_rule() -> None:

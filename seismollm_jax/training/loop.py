@@ -66,7 +66,7 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     # -- data, experiment, devices ---------------------------------------------------------------
     check_numbers(config)
     data, settings = config["data"], config["train"]
-    dataset = catalogue.open_dataset(data)
+    dataset = parallel.main_first(lambda: catalogue.open_dataset(data))
     experiment = experiments.make(config, known=known_settings(config, workdir))
     task = experiment.task
     parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
