@@ -133,7 +133,11 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.optim.name = "adam"  # adam, adamw, sgd
     config.optim.weight_decay = 0.0
     config.optim.momentum = 0.9  # sgd only
-    # Triangular cycle from base_lr to max_lr in up_steps and back in down_steps, for ever.
+    config.optim.clip_norm = 0.0  # largest norm of the gradient over all parameters; 0: any
+    # triangle: from base_lr to max_lr in up_steps and back in down_steps, for ever (the original).
+    # cosine: the same way up, then half a wave down to base_lr, where it stays. constant: the way
+    # up, then max_lr.
+    config.optim.schedule = "triangle"
     config.optim.base_lr = 5e-4
     config.optim.max_lr = 1e-3
     config.optim.up_steps = 4500

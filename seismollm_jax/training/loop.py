@@ -19,7 +19,7 @@ from seismollm_jax.evaluation import figures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.tasks.base import Task
 from seismollm_jax.training.checkpoint import Checkpoints, provenance
-from seismollm_jax.training.optim import Triangle, make_optimizer
+from seismollm_jax.training.optim import make_optimizer, make_schedule
 from seismollm_jax.training.report import Reporter
 from seismollm_jax.training.start import (
     check_continues,
@@ -100,9 +100,12 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     # -- state: fresh, with pretrained weights laid over it, or the latest checkpoint ------------
     optim = config["optim"]
     optimizer = make_optimizer(
-        optim["name"], weight_decay=optim["weight_decay"], momentum=optim["momentum"]
+        optim["name"],
+        weight_decay=optim["weight_decay"],
+        momentum=optim["momentum"],
+        clip_norm=optim["clip_norm"],
     )
-    rate = Triangle(optim["base_lr"], optim["max_lr"], optim["up_steps"], optim["down_steps"])
+    rate = make_schedule(optim)
     key = layout.replicate(np.asarray(jax.random.key_data(jax.random.key(config["seed"]))))
     key = jax.random.wrap_key_data(key)
     state, frozen = make_init(experiment, optimizer, layout)(key)

@@ -1,7 +1,9 @@
-"""Optimisers and the learning-rate cycle, with PyTorch's definitions."""
+"""Optimisers and learning-rate schedules, with PyTorch's definitions."""
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,53 @@ class Triangle:
         return self.base + (self.maximum - self.base) * scale
 
 
+@dataclasses.dataclass(frozen=True)
+class Warmed:
+    """Learning rate that rises linearly to its maximum in `up` steps, and what comes then.
+
+    As a "constant" it stays there; as a "cosine" it falls along half a wave to `base` in `down`
+    steps (Loshchilov and Hutter 2017, without restarts) and stays there. The first rate is
+    `base`; with `up` 0 it is the maximum.
+    """
+
+    kind: str
+    base: float
+    maximum: float
+    up: int
+    down: int
+
+    def __post_init__(self) -> None:
+        if self.up < 0 or self.down < 1:
+            raise ValueError(
+                f"optim.up_steps is {self.up} and optim.down_steps {self.down}; they must be at "
+                "least 0 and 1"
+            )
+
+    def __call__(self, step: int) -> float:
+        """The rate of optimiser step `step`, counted from 0."""
+        if step < self.up:
+            return self.base + (self.maximum - self.base) * step / self.up
+        if self.kind == "constant":
+            return self.maximum
+        fallen = min((step - self.up) / self.down, 1.0)
+        return self.base + (self.maximum - self.base) * 0.5 * (1 + math.cos(math.pi * fallen))
+
+
+def make_schedule(settings: Mapping[str, Any]) -> Callable[[int], float]:
+    """Step -> learning rate, as the `optim` part of a configuration says.
+
+    Raises:
+        ValueError: unknown schedule, or lengths that make none.
+    """
+    kind = settings["schedule"]
+    ends = (settings["base_lr"], settings["max_lr"], settings["up_steps"], settings["down_steps"])
+    if kind == "triangle":
+        return Triangle(*ends)
+    if kind in ("cosine", "constant"):
+        return Warmed(kind, *ends)
+    raise ValueError(f"optim.schedule={kind!r} is not one of triangle, cosine, constant")
+
+
 def scale_by_adam(
     b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8
 ) -> optax.GradientTransformation:
@@ -57,20 +106,25 @@ def scale_by_adam(
 
 
 def make_optimizer(
-    name: str, *, weight_decay: float, momentum: float
+    name: str, *, weight_decay: float, momentum: float, clip_norm: float = 0.0
 ) -> optax.GradientTransformation:
     """The direction of a step; the caller multiplies it by minus the learning rate.
 
-    As in PyTorch, `adam` and `sgd` add weight decay to the gradient, `adamw` to the step.
+    As in PyTorch, `adam` and `sgd` add weight decay to the gradient, `adamw` to the step. If
+    `clip_norm` is positive, gradients of a larger norm, over all parameters, are first scaled down
+    to it.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or a negative norm.
     """
+    if clip_norm < 0:
+        raise ValueError(f"optim.clip_norm={clip_norm} must not be negative; 0 clips nothing")
+    clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     decay = [optax.add_decayed_weights(weight_decay)] if weight_decay else []
     if name == "adam":
-        return optax.chain(*decay, scale_by_adam())
+        return optax.chain(*clip, *decay, scale_by_adam())
     if name == "adamw":
-        return optax.chain(scale_by_adam(), *decay)
+        return optax.chain(*clip, scale_by_adam(), *decay)
     if name == "sgd":
-        return optax.chain(*decay, optax.trace(momentum))
+        return optax.chain(*clip, *decay, optax.trace(momentum))
     raise ValueError(f"optim.name={name!r} is not one of adam, adamw, sgd")

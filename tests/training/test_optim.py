@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seismollm_jax.training.optim import Triangle, make_optimizer
+from seismollm_jax.training.optim import Triangle, make_optimizer, make_schedule
 from tests import golden_files
 
 GOLDEN = golden_files.load("schedule.npz")
@@ -67,3 +67,46 @@ def test_updates_are_pytorchs(name: str, decay: float) -> None:
 def test_unknown_optimizer() -> None:
     with pytest.raises(ValueError, match=r"optim\.name='lion' is not one of adam, adamw, sgd"):
         make_optimizer("lion", weight_decay=0, momentum=0)
+
+
+SCHEDULE = {"base_lr": 1e-4, "max_lr": 5e-4, "up_steps": 4, "down_steps": 8}
+
+
+def test_cosine_and_constant() -> None:
+    cosine = make_schedule({**SCHEDULE, "schedule": "cosine"})
+    rates = [cosine(step) for step in (0, 2, 4, 6, 8, 12, 1000)]
+    half = 1e-4 + 4e-4 * (0.5 + 0.5 * np.cos(np.pi / 4))
+    np.testing.assert_allclose(rates, [1e-4, 3e-4, 5e-4, half, 3e-4, 1e-4, 1e-4], rtol=1e-12)
+    constant = make_schedule({**SCHEDULE, "schedule": "constant"})
+    assert [constant(step) for step in (0, 4, 10**6)] == [1e-4, 5e-4, 5e-4]
+    at_once = make_schedule({**SCHEDULE, "schedule": "constant", "up_steps": 0})
+    assert at_once(0) == 5e-4
+    assert make_schedule({**SCHEDULE, "schedule": "triangle"}) == Triangle(1e-4, 5e-4, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "step"}, r"optim\.schedule='step' is not one of triangle, cosine, constant"),
+        ({"schedule": "cosine", "down_steps": 0}, r"optim\.down_steps 0; they must be at least"),
+        ({"schedule": "constant", "up_steps": -1}, r"optim\.up_steps is -1"),
+    ],
+)
+def test_schedules_that_are_none(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_schedule({**SCHEDULE, **changes})
+
+
+@pytest.mark.parametrize(("norm", "scale"), [(0.0, 1.0), (10.0, 1.0), (2.5, 0.5)])
+def test_long_gradients_are_clipped_together(norm: float, scale: float) -> None:
+    """The norm is that over all parameters, so the direction stays."""
+    gradients = {"a": jnp.float32([3.0, 0.0]), "b": jnp.float32([[4.0]])}  # norm 5
+    optimizer = make_optimizer("sgd", weight_decay=0, momentum=0, clip_norm=norm)
+    found, _ = optimizer.update(gradients, optimizer.init(gradients), gradients)
+    np.testing.assert_allclose(found["a"], [3 * scale, 0], rtol=1e-6)
+    np.testing.assert_allclose(found["b"], [[4 * scale]], rtol=1e-6)
+
+
+def test_negative_norm() -> None:
+    with pytest.raises(ValueError, match=r"optim\.clip_norm=-1 must not be negative"):
+        make_optimizer("sgd", weight_decay=0, momentum=0, clip_norm=-1)
