@@ -256,7 +256,7 @@ def builtin(config: ConfigDict) -> None:
     config.train.eval_batch_size = 64
     config.train.epochs = 12
     config.train.patience = 12
-    # One cycle over the 2412 steps of picking, so that the run ends on the lowest rate.
+    # One cycle over about as many steps as there are, so that a run ends on the lowest rate.
     config.optim.base_lr, config.optim.max_lr = 2e-5, 1.5e-3
     config.optim.up_steps, config.optim.down_steps = 100, 2312
 

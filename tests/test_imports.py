@@ -31,7 +31,7 @@ ALLOWED = {
 }
 ONLY_IN = {
     "torch": ("conversion",),
-    "obspy": ("inference", "data.stream_files", "data.catalogue_xml"),
+    "obspy": ("inference", "data.stream_files", "data.stream_traces", "data.catalogue_xml"),
     "orbax": ("training.checkpoint", "models.seismollm.pretrained", "conversion"),
     "grain": ("data.pipeline",),
     "tensorflow": (),

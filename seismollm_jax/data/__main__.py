@@ -4,10 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
-from seismollm_jax.data import catalogue, prepared
+from seismollm_jax.data import catalogue, check_report, check_splits, prepared
+from seismollm_jax.data.check import check, found_problems
 from seismollm_jax.data.detect import open_found
 from seismollm_jax.data.packing import DTYPES
 from seismollm_jax.data.prepare import Summary, prepare
@@ -20,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for something found, 2 for an error."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Datasets: prepare one for fast reading, verify it, make a synthetic one.",
+        description="Datasets: check one, prepare it for fast reading, verify that, or make a "
+        "synthetic one.",
         epilog=f"{PROGRAM} COMMAND --help says more.",
     )
     parser.add_argument("command", choices=COMMANDS)
@@ -33,15 +36,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def prepare_command(arguments: Sequence[str]) -> int:
-    """`prepare PATH --output DIR`: any dataset into sharded ArrayRecord files."""
+def check_command(arguments: Sequence[str]) -> int:
+    """`check PATH`: the dataset doctor."""
+    from seismollm_jax.tasks import TASKS  # brings JAX, which no other command needs
+
     parser = argparse.ArgumentParser(
-        prog=f"{PROGRAM} prepare",
-        description="Write a dataset into sharded ArrayRecord files with an index and checksums. "
-        "The same command goes on where it was interrupted.",
+        prog=f"{PROGRAM} check",
+        description="Look for what is wrong with a dataset before training on it; changes nothing. "
+        "The exit status is 0 if there is no error, 1 if there is one, 2 if the dataset cannot be "
+        "opened.",
     )
+    _add_dataset(parser)
+    parser.add_argument(
+        "--waveforms",
+        type=_number_of_traces,
+        metavar="N|all",
+        help="traces to read, spread over the table (default: as many as take about a minute)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=check_splits.WAYS,
+        default="",
+        help="look at this way of splitting as well as at the dataset's own",
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
+    parser.add_argument("--json", action="store_true", help="write one JSON document")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    given = parser.parse_args(arguments)
+    document: dict[str, Any] = {"path": given.path, "format": given.format or None}
+    try:
+        document["format"], dataset = open_found(
+            given.path, given.format, given.table, given.option
+        )
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if given.json:
+            print(check_report.as_json({**document, "exit": 2, "error": str(error)}))
+        raise
+    with tqdm(unit=" traces", disable=given.quiet or None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        needs = {task.name: (task.needs, task.uses_noise) for task in TASKS.values()}
+        found = check(
+            dataset, needs, waveforms=given.waveforms, split_by=given.split, progress=show
+        )
+    status = 1 if found_problems(found["findings"], given.strict) else 0
+    if given.json:
+        print(check_report.as_json({**document, "exit": status, **found}))
+    else:
+        print(f"{given.path}: {document['format']}\n\n{check_report.as_text(found)}")
+    return status
+
+
+def _number_of_traces(text: str) -> int:
+    """Of `--waveforms`."""
+    if text == "all":
+        return sys.maxsize
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of traces nor all")
+    return int(text)
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    """The options that say which dataset is meant."""
     parser.add_argument("path", metavar="PATH", help="the dataset")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write into")
     parser.add_argument(
         "--format",
         default="",
@@ -57,6 +117,17 @@ def prepare_command(arguments: Sequence[str]) -> int:
         help="another field of data that its reader takes, such as folder.before_s=60; "
         "may be repeated",
     )
+
+
+def prepare_command(arguments: Sequence[str]) -> int:
+    """`prepare PATH --output DIR`: any dataset into sharded ArrayRecord files."""
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} prepare",
+        description="Write a dataset into sharded ArrayRecord files with an index and checksums. "
+        "The same command goes on where it was interrupted.",
+    )
+    _add_dataset(parser)
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write into")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
@@ -131,7 +202,7 @@ def describe(summary: Summary, output: str) -> str:
     """The summary of a preparation as text."""
     lines = [
         f"{summary.traces} traces in {summary.shards} shards, {summary.bytes / 1e6:.1f} MB"
-        + (f" ({_share(summary)} of the dataset's own files)" if summary.source_bytes else "")
+        + _share(summary)
     ]
     if summary.kept:
         lines.append(f"{summary.kept} shards were there already, and whole")
@@ -152,7 +223,10 @@ def describe(summary: Summary, output: str) -> str:
 
 
 def _share(summary: Summary) -> str:
-    return f"{100 * summary.bytes / summary.source_bytes:.0f} %"
+    if not summary.source_bytes:
+        return ""
+    percent = 100 * summary.bytes / summary.source_bytes
+    return f" ({percent:.0f} % of the files that they were read from)"
 
 
 def _cores() -> int:
@@ -161,6 +235,7 @@ def _cores() -> int:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "check": check_command,
     "prepare": prepare_command,
     "verify": verify_command,
     "synthetic": synthetic_main,
