@@ -1,5 +1,6 @@
 """Several datasets as one: their records, their splits, their shares of a training."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from seismollm_jax import experiment as experiments
 from seismollm_jax import tasks
 from seismollm_jax.data import catalogue, donors, mixture, pipeline, seisbench_files, split_files
-from seismollm_jax.data.detect import detect_format
+from seismollm_jax.data.__main__ import main
+from seismollm_jax.data.detect import detect_format, open_found
 from seismollm_jax.data.records import TABLE_COLUMNS, Dataset
 from seismollm_jax.data.sources import WaveformSource, record_keys
 from tests import setups
@@ -310,3 +312,22 @@ def test_first_lines_say_who_gives_what(file: Path) -> None:
     assert "75 % of the training's samples" in lines[0]
     assert lines[1].startswith("other: ")
     assert mixture.summary(dataset.members[0].dataset, {}) == []
+
+
+def test_the_doctor_and_packing_take_a_mixture(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    quiet = ["--quiet", "--waveforms", "20", "--json"]
+    assert main(["check", str(file), *quiet]) in (0, 1)
+    found = json.loads(capsys.readouterr().out)
+    assert found["contents"]["traces"] == 64 + ROWS
+    assert found["contents"]["sampling_rates_hz"] == {"100": 64, "50": ROWS}
+    output = str(tmp_path / "packed")
+    assert main(["prepare", str(file), "--output", output, "--workers", "1", "--quiet"]) == 0
+    packed, mixed = open_found(output)[1], opened(file)
+    rows = np.arange(64 + ROWS)
+    one, two = (WaveformSource(catalogue.at_rate(d, 100.0), rows) for d in (packed, mixed))
+    for k in (0, 63, 64, 64 + ROWS - 1):
+        np.testing.assert_array_equal(one[k].waveform, two[k].waveform)
+        assert one.trace_name(k) == two.trace_name(k)
+    assert mixture.shares(packed, rows) is None  # weights are the mixture's
