@@ -47,8 +47,8 @@ def _open_builtin(settings: Mapping[str, Any]) -> Dataset:
             )
         except FileExistsError as error:
             raise FileExistsError(
-                f"{settings['path']} holds other data than this run asks for ({error}); remove "
-                "that folder, or choose another data.path"
+                f"data.format is builtin, so data.path={settings['path']!r} is to be written, "
+                f"but holds other data than this run asks for: {error}. Choose another data.path"
             ) from error
     return dataclasses.replace(_with(stead.read)(settings), name="builtin")
 

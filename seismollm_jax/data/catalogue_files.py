@@ -94,7 +94,12 @@ def _choose(root: Path, table: str | None, found: dict[str, list[str]]) -> list[
     names = csv or quakeml or [n for n in found.get("", []) if n.lower().endswith(".csv")]
     if not names or (len(names) > 1 and names is not quakeml):
         raise FileNotFoundError(
-            f"{root} has no picks.csv and no QuakeML file; name the table with data.table"
-            + (f" (there are {listing(names)})" if names else "")
+            f"{root} has no picks.csv and no QuakeML file; "
+            + (
+                f"name the table with data.table (there are {listing(names)})"
+                if names
+                else "write one with the columns network, station, phase and time, or name one "
+                "with data.table. docs/bring_your_own.md also makes it out of SAC headers"
+            )
         )
     return [root / name for name in names]

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seismollm_jax.data import catalogue, remote
+from seismollm_jax.data import catalogue, mixture, remote
 from seismollm_jax.data.records import Dataset
+from seismollm_jax.data.stream_files import file_format, walk
+from seismollm_jax.data.stream_traces import SAC_HEADER
 
 # Names of tables, by format.
 TABLES = {
@@ -78,8 +80,8 @@ def _names(settings: dict[str, Any]) -> str:
 def detect_format(path: str | Path) -> str:
     """The name of a dataset's format, as in `data.format`.
 
-    `path` is a folder, a table in one, an address in object storage (prepared datasets are read
-    from there), or `seisbench:NAME`.
+    `path` is a folder, a table in one, the file of a mixture, an address in object storage
+    (prepared datasets are read from there), or `seisbench:NAME`.
 
     Raises FileNotFoundError if there is nothing, ValueError if the format cannot be told.
     """
@@ -88,9 +90,13 @@ def detect_format(path: str | Path) -> str:
     if remote.is_remote(path):
         return "prepared"
     path = Path(path)
+    if path.is_file() and path.suffix == ".toml":
+        return mixture.FORMAT
     if path.is_file():
         found = _formats([path.name])
-        return found[0] if found else "stead"  # a table of any name is read as STEAD's
+        if not found and re.search("pick", path.name, re.IGNORECASE):
+            return "folder"
+        return found[0] if found else "stead"  # a table of any other name is read as STEAD's
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; give the folder of a dataset")
     found = _formats([file.name for file in path.iterdir()])
@@ -98,14 +104,23 @@ def detect_format(path: str | Path) -> str:
         raise ValueError(f"{path} holds tables of {' and '.join(found)}; say which with --format")
     if found:
         return found[0]
-    files = itertools.islice(path.rglob("*"), LOOKED_AT)
-    if any(file.suffix.lower() in RECORDINGS for file in files):
+    files = (path / name for name in itertools.islice(walk(path), LOOKED_AT))
+    if any(file.suffix.lower() in RECORDINGS or _is_recording(file) for file in files):
         return "folder"
     raise ValueError(
         f"{path} has none of the files by which a dataset is known (prepared.json, metadata.csv, "
         "DiTing330km_*.csv, merge.csv, chunk<n>.csv, eq.csv, miniSEED or SAC files); give the "
         "dataset's folder, or its format with --format"
     )
+
+
+def _is_recording(path: Path) -> bool:
+    """Whether the content is that of a miniSEED or SAC file: archives name them in many ways."""
+    try:
+        with path.open("rb") as file:
+            return bool(file_format(file.read(SAC_HEADER)))
+    except (OSError, ValueError):  # which reading the dataset will tell about
+        return False
 
 
 def _formats(names: list[str]) -> list[str]:

@@ -285,7 +285,7 @@ def _windows(
             tally(f"rows left out: {found}")
             continue
         for phase in found.lost:
-            tally(f"rows whose {phase} lies in a gap, {phase} taken as missing")
+            tally(f"rows whose {phase} lies in a gap or outside, {phase} taken as missing")
         tally("rows with a gap, filled with zeros", found.gaps)
         rows.append({"stream": stream, "event_id": event_id, "polarity": polarity}
                     | found._asdict())  # fmt: skip
@@ -319,6 +319,10 @@ def _table(
     count(counts, "rows without magnitude", out["magnitude"].isna())
     out["magnitude_type"] = out["magnitude_type"].str.strip().str.lower()
     out["event_id"] = out["event_id"].str.removeprefix(NO_EVENT)
+    # Columns that no table had are objects after the merge.
+    places = [name for name in TABLE_COLUMNS if name.startswith(("station_", "event_l", "event_d"))]
+    out[places] = out[places].astype(np.float64)
+    out["polarity"] = out["polarity"].astype(np.int8)
     out["start_time"] = _times(out["start_ns"])
     out["origin_time"] = _times(out["origin_time"])
     out["sampling_rate_hz"] = out["rate_hz"]

@@ -8,12 +8,10 @@ to the user's cache folder.
 from __future__ import annotations
 
 import contextlib
-import glob
 import gzip
 import hashlib
 import json
 import os
-import struct
 import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
@@ -23,10 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seismollm_jax.data.mseed_blocks import BlockCache
+from seismollm_jax.data.stream_traces import MSEED, SAC, SAC_HEADER, literal, read_traces, sac_order
+
 INDEX_NAME = ".seismollm_index.json.gz"
 INDEX_VERSION = 1
 COMPONENTS = "ZNE12"
-MSEED, SAC = "MSEED", "SAC"
 CATALOGUE_ENDINGS = (".xml", ".qml", ".quakeml", ".csv")
 
 
@@ -123,13 +123,7 @@ def file_format(head: bytes) -> str:
         raise ValueError("is miniSEED 3, which ObsPy cannot read; convert it to miniSEED 2")
     if len(head) >= 48 and head[6:7] in b"DRQMV" and head[7:8] in b" \0":
         return MSEED if all(byte in b"0123456789 \0" for byte in head[:6]) else ""
-    if len(head) >= 632:
-        for order in "<>":
-            step = struct.unpack(f"{order}f", head[:4])[0]
-            version = struct.unpack(f"{order}i", head[304:308])[0]
-            if version in (6, 7) and 0 < step < 1e6:
-                return SAC
-    return ""
+    return SAC if sac_order(head) else ""
 
 
 def open_index(folder: Path, progress: Callable[[int, int], None] | None = None) -> Index:
@@ -147,7 +141,7 @@ def open_index(folder: Path, progress: Callable[[int, int], None] | None = None)
         # A broken index, or one of another version, is made anew.
         with contextlib.suppress(OSError, EOFError, ValueError, KeyError, TypeError):
             known = {**known, **load_index(path).files}
-    names = sorted(_walk(folder))
+    names = sorted(walk(folder))
     files = {}
     for done, name in enumerate(names):
         state = (folder / name).stat()
@@ -199,7 +193,7 @@ def _write_index(path: Path, folder: Path, files: dict[str, Any]) -> Index:
     return Index(path, folder, files)
 
 
-def _walk(folder: Path) -> Iterator[str]:
+def walk(folder: Path) -> Iterator[str]:
     """Names of all files below a folder but hidden ones, following links, no folder twice."""
     seen = {str(folder)}
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -216,13 +210,13 @@ def _read_headers(path: Path) -> dict[str, Any]:
     """Format and traces of a file, or why it could not be read."""
     try:
         with path.open("rb") as file:
-            kind = file_format(file.read(632))
+            kind = file_format(file.read(SAC_HEADER))
         if not kind:
             return {"format": "", "traces": []}
         import obspy
 
         traces = []
-        for trace in obspy.read(_literal(path), format=kind, headonly=True):
+        for trace in obspy.read(literal(path), format=kind, headonly=True):
             stats = trace.stats
             codes = (stats.network, stats.station, stats.location, stats.channel)
             rate = snap_rate(float(stats.sampling_rate))
@@ -238,11 +232,6 @@ def snap_rate(rate_hz: float) -> float:
     """Rates off a round number by rounding errors of a header alone become that number."""
     nearest = round(rate_hz, 3)
     return nearest if nearest and abs(rate_hz / nearest - 1) < 1e-6 else rate_hz
-
-
-def _literal(path: Path) -> str:
-    """A name in which ObsPy sees no pattern."""
-    return glob.escape(str(path))
 
 
 def address_of(stream: str, components: str, start_ns: int, samples: int, rate_hz: float) -> str:
@@ -262,6 +251,7 @@ class StreamFolder:
     def __init__(self, path: Path, group: str):
         self._index = load_index(Path(path))
         self._streams = self._index.streams()
+        self._blocks = BlockCache()
 
     def read(self, address: str) -> np.ndarray:
         """See `storage.Storage`."""
@@ -300,16 +290,11 @@ class StreamFolder:
         self, file: str, stream: str, start_ns: int, end_ns: int, rate_hz: float
     ) -> list[Any]:
         """Traces of an instrument at one rate out of a file, cut to about the span."""
-        import obspy
-
         path, margin = self._index.root / file, round(2e9 / rate_hz)
+        kind = self._index.files[file]["format"]
+        span_ns = (start_ns - margin, end_ns + margin)
         try:
-            found = obspy.read(
-                _literal(path),
-                format=self._index.files[file]["format"],
-                starttime=obspy.UTCDateTime(ns=start_ns - margin),
-                endtime=obspy.UTCDateTime(ns=end_ns + margin),
-            )
+            found = read_traces(path, kind, stream, *span_ns, self._blocks)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"cannot be read from {path} ({reason})") from error

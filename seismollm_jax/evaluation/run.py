@@ -11,7 +11,7 @@ import numpy as np
 
 from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
-from seismollm_jax.data import catalogue, pipeline, split_files, splits
+from seismollm_jax.data import catalogue, detect, pipeline, split_files, splits
 from seismollm_jax.data.records import Dataset
 from seismollm_jax.data.sources import WaveformSource
 from seismollm_jax.evaluation import pictures
@@ -70,7 +70,7 @@ def run(
     task, config = experiment.task, dict(experiment.config)
     data = dict(config["data"])
     if data_path is not None:
-        data["path"], data["format"] = data_path, _format_at(data)
+        data["path"], data["format"] = data_path, _format_at(data_path, data["format"])
     if split_file is not None:
         data["split"] = {**data["split"], "by": "file", "path": split_file}
     dataset = catalogue.open_dataset(data)
@@ -177,9 +177,13 @@ def _refusal(
     )
 
 
-def _format_at(data: dict[str, Any]) -> str:
-    # The built-in dataset is in STEAD's layout, so anything given by path is read, never written.
-    return "stead" if data["format"] == "builtin" else data["format"]
+def _format_at(path: str, trained_on: str) -> str:
+    """The format of the dataset at `path`: that of the training where its files do not tell."""
+    try:
+        return detect.detect_format(path)
+    except ValueError:
+        # The built-in dataset is in STEAD's layout; what is given by path is never written.
+        return "stead" if trained_on == "builtin" else trained_on
 
 
 def _write(

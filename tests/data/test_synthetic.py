@@ -409,6 +409,15 @@ def test_a_dataset_of_other_origin_is_never_replaced(tmp_path):
     assert (tmp_path / "merge.csv").read_text() == "the real STEAD\n"
 
 
+def test_other_peoples_records_keep_their_folder(tmp_path):
+    """A typing error in data.path must not mix synthetic records with real ones."""
+    (tmp_path / "BW.RJOB..EHZ.mseed").write_bytes(b"x")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match=r"RJOB\.\.EHZ\.mseed.*a folder of its own"):
+            write(tmp_path, traces=2, seed=1, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["BW.RJOB..EHZ.mseed"]
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")

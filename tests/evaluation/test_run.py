@@ -14,7 +14,7 @@ from seismollm_jax import tasks
 from seismollm_jax.data import catalogue, split_files
 from seismollm_jax.evaluation.run import run
 from seismollm_jax.training import checkpoint, loop
-from tests import setups
+from tests import formats, setups
 
 PICTURES = {
     "picking": {"residuals.png", "examples.png"},
@@ -101,6 +101,24 @@ def test_batch_size_does_not_matter(trained: Path, tmp_path: Path) -> None:
     one, two = (pd.read_csv(tmp_path / name / "predictions.csv") for name in "ab")
     pd.testing.assert_frame_equal(one, two, rtol=1e-5)
     assert len(one) == 58
+
+
+@pytest.mark.parametrize("form", ["seisbench_mixed", "diting", "mixture"])
+def test_data_of_another_format(
+    trained: Path, data_folder: Path, tmp_path: Path, form: str
+) -> None:
+    """It is found by looking, and resampled to the rate of the training."""
+    path = tmp_path / "other"
+    if form == "mixture":
+        path = tmp_path / "mix.toml"
+        path.write_text(f"[one]\nformat = 'stead'\npath = '{data_folder}'")
+    else:
+        formats.FORMATS[form](path)
+        path = path / "DiTing330km_light.csv" if form == "diting" else path
+    run(trained, tmp_path / "out", part="all", data_path=str(path))
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert len(table) >= 15
+    assert table["pred_magnitude"].notna().all()
 
 
 def test_moved_data(trained: Path, data_folder: Path, tmp_path: Path) -> None:

@@ -111,6 +111,14 @@ def _existing(output: Path, request: dict, overwrite: bool) -> Summary | None:
         raise FileExistsError(f"{output} is a file; name a directory for the synthetic dataset")
     present = [name for name in (TABLE, WAVEFORMS, MANIFEST) if (output / name).exists()]
     if not present:
+        # A typing error in data.path must not put synthetic records among somebody's real ones.
+        visible = _names_in(output)
+        if visible:
+            raise FileExistsError(
+                f"{output} holds other files ({', '.join(visible[:3])}); give the synthetic "
+                "dataset a folder of its own, or, if these are the data to be read, say what "
+                "they are (--config.data.format)"
+            )
         return None
     if MANIFEST not in present:
         raise FileExistsError(
@@ -142,6 +150,13 @@ def _existing(output: Path, request: dict, overwrite: bool) -> Summary | None:
         f"{output} holds another synthetic dataset: {reason}; choose another directory or "
         "overwrite it (--overwrite)"
     )
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names in a folder, hidden ones (such as what a killed run left) not counted."""
+    if not folder.exists():
+        return []
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _traces(request: dict) -> Iterator[Trace]:
