@@ -168,7 +168,8 @@ def _waveforms_hash(dataset: Dataset) -> str:
     """Fingerprint of all in a table that decides what is in the shards, its labels left out."""
     columns = ["trace_name", "file", "component_order", "sampling_rate_hz"]
     columns += ["address"] if "address" in dataset.table else []
-    how = (dataset.storage, dataset.inner_path, dataset.dimension_order)
+    stores = [member.dataset for member in dataset.members] or [dataset]
+    how = [(store.storage, store.inner_path, store.dimension_order) for store in stores]
     digest = hashlib.sha256(repr((columns, how)).encode())
     # Text, not codes: they depend on the order of the categories.
     values = pd.util.hash_pandas_object(dataset.table[columns], index=False)
