@@ -86,7 +86,7 @@ def replace_events(
     waveform: np.ndarray, spans: Sequence[tuple[int, int]], noises: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Overwrite each [start, end) with its unit noise (end - start, components)."""
-    out = waveform.copy()
+    out = waveform.copy("K")
     for (start, end), noise in zip(spans, noises, strict=True):
         out[start:end] = noise
     return out
@@ -108,7 +108,7 @@ def add_event(
 ) -> np.ndarray:
     """Add `scale` times the `length` samples from `source` on at `position`; cut at the end."""
     length = min(len(waveform) - position, length)
-    out = waveform.copy()
+    out = waveform.copy("K")
     out[position : position + length] += np.float32(scale) * waveform[source : source + length]
     return out
 
@@ -125,14 +125,14 @@ def shift_picks(samples: Sequence[int], shift: int, n_samples: int) -> list[int]
 
 def drop_channels(waveform: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     """Set components to zero."""
-    out = waveform.copy()
+    out = waveform.copy("K")
     out[:, list(channels)] = 0.0
     return out
 
 
 def adjust_amplitude(waveform: np.ndarray) -> np.ndarray:
     """Multiply by the number of components over the number of those that are not all zero."""
-    alive = int(np.count_nonzero(np.ascontiguousarray(waveform.T).any(axis=1)))
+    alive = sum(bool(component.any()) for component in waveform.T)
     return waveform * np.float32(waveform.shape[1] / alive) if alive else waveform
 
 
@@ -144,7 +144,7 @@ def scale_amplitude(waveform: np.ndarray, coin: float, factor: float) -> np.ndar
 
 def pre_emphasise(waveform: np.ndarray, ratio: float) -> np.ndarray:
     """Subtract `ratio` times the sample before; the first sample stays."""
-    out = waveform.copy()
+    out = waveform.copy("K")
     out[1:] -= np.float32(ratio) * waveform[:-1]
     return out
 
@@ -156,15 +156,15 @@ def add_noise(waveform: np.ndarray, snr_db: Sequence[float], normal: np.ndarray)
     a component with an offset gets more noise.
     """
     rows = np.array(waveform.T, np.float64, order="C")  # sums across memory are slow
-    power = np.einsum("ij,ij->i", rows, rows) / rows.shape[1]
+    power = np.vecdot(rows, rows) / rows.shape[1]
     amplitude = np.sqrt(power * 10.0 ** (-np.asarray(snr_db) / 10.0))
     rows += amplitude[:, None] * normal.T
-    return np.ascontiguousarray(rows.T, waveform.dtype)
+    return rows.astype(waveform.dtype).T
 
 
 def blank_gap(waveform: np.ndarray, start: int, end: int) -> np.ndarray:
     """Set [start, end) to zero on all components."""
-    out = waveform.copy()
+    out = waveform.copy("K")
     out[start:end] = 0.0
     return out
 
@@ -178,7 +178,7 @@ def fill_windows(
     waveform: np.ndarray, selected: Sequence[int], window: int, noises: Sequence[np.ndarray] | None
 ) -> np.ndarray:
     """Overwrite the windows numbered `selected`: with 1, or with noise (window, components)."""
-    out = waveform.copy()
+    out = waveform.copy("K")
     for position, index in enumerate(selected):
         out[index * window : (index + 1) * window] = 1.0 if noises is None else noises[position]
     return out

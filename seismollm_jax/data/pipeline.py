@@ -15,6 +15,7 @@ import numpy as np
 from seismollm_jax.data.augment import Augmentation
 from seismollm_jax.data.donors import Donors, Source
 from seismollm_jax.data.field_augment import NO_ROW, augment_record
+from seismollm_jax.data.memory import keep_freed_memory
 from seismollm_jax.data.records import Record, Sample
 from seismollm_jax.data.sample import SampleOptions, make_sample
 from seismollm_jax.data.sources import BadTrace
@@ -221,12 +222,15 @@ class Stream:
         threads: int = 2,
         to_device: Callable[[Mapping[str, np.ndarray]], Any] | None = None,
     ):
+        keep_freed_memory()
         dataset = batches[start:].to_iter_dataset(
             grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4)
         )
         if workers:
             _mark_flags_parsed()
-            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_start_worker
+            )
         if to_device is not None:
             dataset = dataset.map(to_device)
             dataset = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
@@ -248,6 +252,10 @@ class Stream:
         """Stops workers and threads."""
         if hasattr(self._iterator, "close"):
             self._iterator.close()
+
+
+def _start_worker(worker: int, workers: int) -> None:
+    keep_freed_memory()
 
 
 def _mark_flags_parsed() -> None:

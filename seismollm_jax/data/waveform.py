@@ -51,8 +51,11 @@ def normalise(
     rows[constant] = 0.0
     if mode != "none":
         scale = _scale(rows, mode, counts, constant)
-        rows /= np.where(scale == 0.0, 1.0, scale)[..., None]
-    return np.ascontiguousarray(rows.T, np.float32)
+        rows *= (1.0 / np.where(scale == 0.0, 1.0, scale))[..., None]
+    out = np.empty(waveform.shape, np.float32)
+    for component, row in enumerate(rows):  # a third of the time of one transposition
+        out[:, component] = row
+    return out
 
 
 def _scale(rows: np.ndarray, mode: str, counts: np.ndarray, constant: np.ndarray) -> np.ndarray:
@@ -61,7 +64,7 @@ def _scale(rows: np.ndarray, mode: str, counts: np.ndarray, constant: np.ndarray
         return rows.max(axis=1)
     if mode == "joint_max":
         return np.abs(rows).max()
-    squares = np.einsum("ij,ij->i", rows, rows)
+    squares = np.vecdot(rows, rows)
     if mode == "std":
         return np.sqrt(squares / np.maximum(counts, 1))
     return np.sqrt(squares.sum() / max(counts[~constant].sum(), 1))
@@ -74,11 +77,14 @@ def is_live(waveform: np.ndarray) -> np.ndarray:
 
 
 def cut(waveform: np.ndarray, start: int, window: int) -> np.ndarray:
-    """Copy `window` samples from `start` on; what lies outside the trace is zero.
+    """`window` samples from `start` on; what lies outside the trace is zero.
 
-    `waveform` is (samples, components), `start` may be negative. Returns (window, components).
+    `waveform` is (samples, components), `start` may be negative. Returns (window, components), a
+    view where all of it lies inside the trace.
     """
-    out = np.zeros((window, waveform.shape[1]), waveform.dtype)
+    if 0 <= start <= len(waveform) - window:
+        return waveform[start : start + window]
+    out = np.zeros((window, waveform.shape[1]), waveform.dtype, order="F")
     first, last = max(start, 0), min(start + window, len(waveform))
     if first < last:
         out[first - start : last - start] = waveform[first:last]

@@ -83,7 +83,7 @@ def test_records(dataset):
     assert isinstance(record, Record)
     assert record.waveform.shape == (50, 3)
     assert record.waveform.dtype == np.float32
-    assert record.waveform.flags.c_contiguous
+    assert record.waveform.flags.f_contiguous
     np.testing.assert_array_equal(record.waveform, np.tile([72.0, 71.0, 70.0], (50, 1)))
     assert (record.p_samples, record.s_samples) == ([12], [22])
     assert type(record.p_samples[0]) is int
