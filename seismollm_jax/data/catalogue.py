@@ -191,12 +191,13 @@ def split_for(
     reasons = ", ".join(f"{count} with {reason}" for reason, count in left_out.items())
     if noise[usable].all():
         raise ValueError(
-            f"no row of {dataset.path} can be used: the task needs {', '.join(needs)}; "
+            f"no row of {dataset.path} can be used: the task needs "
+            f"{', '.join(needs).replace('|', ' or ')}; "
             f"left out: {reasons}. Add the missing columns (docs/data.md names those that are "
             "read), or use the built-in dataset, --config=configs/TASK.py:builtin"
         )
     rows = np.arange(len(noise)) if wants_noise else np.flatnonzero(~noise)
-    parts, file_hash, lacking = _split_groups(dataset, rows, settings["split"])
+    parts, file_hash, lacking = split_groups(dataset, rows, settings["split"])
     placeless = np.setdiff1d(usable, np.concatenate(list(parts.values())), assume_unique=True)
     if len(placeless):
         source = "split file" if file_hash else "dataset's own split"
@@ -212,10 +213,27 @@ def split_for(
     return Parts(kept, left_out, splits.split_hash(parts, names), parts, file_hash, lacking)
 
 
-def _split_groups(
+def all_usable(
+    dataset: Dataset, settings: Mapping[str, Any], *, needs: Sequence[str], uses_noise: bool
+) -> Parts:
+    """One part, "all": every row that a task can use, in whatever part a split would put it."""
+    usable, left_out = select(dataset.table, needs, uses_noise and settings["noise_rows"])
+    parts = {"all": usable}
+    names = dataset.table["trace_name"].to_numpy()
+    return Parts(parts, left_out, splits.split_hash(parts, names), parts)
+
+
+def split_groups(
     dataset: Dataset, rows: np.ndarray, how: Mapping[str, Any]
 ) -> tuple[dict[str, np.ndarray], str | None, int]:
-    """As `_split_rows`, with members of a mixture in the ways of their own."""
+    """Row numbers split as `data.split` says, members of a mixture in the ways of their own.
+
+    The second result is the hash of the split file if one alone decided, the third how many
+    traces such files name that the dataset lacks.
+
+    Raises ValueError for a split that is impossible, FileNotFoundError for a split file that is
+    not there.
+    """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in splits.PARTS}
     hashes, lacking = [], 0
     for group in mixture.groups(dataset, how):

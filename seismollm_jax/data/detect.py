@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +30,16 @@ SETTINGS: dict[str, Any] = {
     "sampling_rate_hz": 100.0,
     "folder": {"before_s": None, "after_s": None, "instruments": ""},
 }
+OPTIONS: dict[str, Any] = {
+    **{name: value for name, value in SETTINGS.items() if not isinstance(value, dict)},
+    **{
+        f"{name}.{field}": value
+        for name, fields in SETTINGS.items()
+        if isinstance(fields, dict)
+        for field, value in fields.items()
+    },
+}
+"""The same as options, by the name of the field."""
 LOOKED_AT = 10_000  # files of a tree of recordings, until one is found
 
 
@@ -51,37 +61,38 @@ def open_found(
     settings |= {"format": name, "path": str(path), "table": table}
     for option in options:
         field, equals, text = option.partition("=")
-        *parents, last = field.split(".")
-        place = settings
-        for parent in parents:
-            place = place[parent] if isinstance(place.get(parent), dict) else {}
-        if not equals or last not in place:
+        if not equals or field not in OPTIONS:
             raise ValueError(
-                f"the option {option!r} is not NAME=VALUE with a name out of {_names(SETTINGS)}"
+                f"the option {option!r} is not NAME=VALUE with a name out of "
+                f"{', '.join(sorted(OPTIONS))}"
             )
-        try:
-            place[last] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            place[last] = text
+        parent, _, last = field.rpartition(".")
+        (settings[parent] if parent else settings)[last] = _value(option, text, OPTIONS[field])
     return name, catalogue.FORMATS[name](settings)
 
 
-def _names(settings: dict[str, Any]) -> str:
-    nested = {
-        f"{name}.{field}"
-        for name in settings
-        if isinstance(settings[name], dict)
-        for field in settings[name]
-    }
-    plain = {name for name in settings if not isinstance(settings[name], dict)}
-    return ", ".join(sorted(plain | nested))
+def _value(option: str, text: str, default: Any) -> str | int | float | None:
+    """The value of an option, of the type of its default; None stands for a number to be given."""
+    if isinstance(default, str):
+        return text
+    if default is None and text == "None":
+        return None
+    try:
+        value = int(text) if isinstance(default, int) else float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        kind = "whole number" if isinstance(default, int) else "number"
+        raise ValueError(f"the option {option!r} needs a {kind} above 0")
+    return value
 
 
-def detect_format(path: str | Path) -> str:
+def detect_format(path: str | Path, of_other_tables: str = "stead") -> str:
     """The name of a dataset's format, as in `data.format`.
 
     `path` is a folder, a table in one, the file of a mixture, an address in object storage
-    (prepared datasets are read from there), or `seisbench:NAME`.
+    (prepared datasets are read from there), or `seisbench:NAME`. A table under a name of its
+    own, which does not tell, is taken to be of the format `of_other_tables`.
 
     Raises FileNotFoundError if there is nothing, ValueError if the format cannot be told.
     """
@@ -96,7 +107,7 @@ def detect_format(path: str | Path) -> str:
         found = _formats([path.name])
         if not found and re.search("pick", path.name, re.IGNORECASE):
             return "folder"
-        return found[0] if found else "stead"  # a table of any other name is read as STEAD's
+        return found[0] if found else of_other_tables
     if not path.is_dir():
         raise FileNotFoundError(f"{path} does not exist; give the folder of a dataset")
     found = _formats([file.name for file in path.iterdir()])

@@ -110,6 +110,11 @@ def keep_magnitude_type(
     """
     if magnitude_type is None:
         return raw
+    if "magnitude_type" not in raw:
+        raise ValueError(
+            f"{where} has no column of magnitude types, so rows of the type {magnitude_type!r} "
+            "cannot be chosen; set data.magnitude_type to nothing"
+        )
     kinds = raw["magnitude_type"].astype(object).str.strip().str.lower()
     if not (kinds == magnitude_type.lower()).any():
         known = ", ".join(f"{kind} ({n})" for kind, n in kinds.value_counts().items())

@@ -36,6 +36,12 @@ from seismollm_jax.data.seisbench_files import PREFIX
 
 FORMAT = "mixture"
 OWN = ("weight", "split")  # beside fields of `data`
+NUMBER = (int, float)
+SPLIT_FIELDS = {
+    **{"by": (str,), "path": (str,), "train": NUMBER, "val": NUMBER},
+    **{"seed": (int,), "shuffle": (bool,)},
+}
+FOLDER_FIELDS = {"before_s": NUMBER, "after_s": NUMBER, "instruments": (str,)}
 ALONE = ("row", "event", "column")  # ways of splitting in which catalogues share nothing
 FIELDS = ("format", "path", "table", "magnitude_type", "folder", *OWN)
 
@@ -74,21 +80,27 @@ def read(
         raise FileNotFoundError(
             f"{path} is no file; a mixture is described in a TOML file (docs/mixture.md)"
         )
+    if settings["table"]:
+        raise ValueError(
+            f"data.table={settings['table']!r} cannot be meant for all datasets of {path}; give "
+            "table in the datasets' own part of the file"
+        )
     try:
-        described = tomllib.loads(path.read_text())
+        described = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
     if not described:
         raise ValueError(f"{path} describes no dataset; add a table [NAME] with format and path")
     members = []
     for name, given in described.items():
-        _check(path, name, given, settings)
+        _check(path, name, given)
         weight, split = given.get("weight"), given.get("split")
         fields = {k: v for k, v in given.items() if k not in OWN and k != "folder"}
         folder = {**settings.get("folder", {}), **given.get("folder", {})}
-        plain = {"table": "", "magnitude_type": "", "folder": folder}
-        place = _relative_to(path.parent, given["path"])
-        dataset = open_member({**settings, **plain, **fields, "path": place})
+        plain = {"folder": folder, "path": _relative_to(path.parent, given["path"])}
+        dataset = open_member({**settings, **fields, **plain})
+        if split and "path" in split:
+            split = {**split, "path": _relative_to(path.parent, split["path"])}
         members.append(Member(name, dataset, None if weight is None else float(weight), split))
     weighted = [member.name for member in members if member.weight is not None]
     if weighted and len(weighted) < len(members):
@@ -192,7 +204,7 @@ def summary(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> list[str]:
     return lines
 
 
-def _check(path: Path, name: str, given: Any, settings: Mapping[str, Any]) -> None:
+def _check(path: Path, name: str, given: Any) -> None:
     """Refuse a table that does not describe a dataset."""
     where = f"{path}: [{name}]"
     if not isinstance(given, dict):
@@ -204,17 +216,32 @@ def _check(path: Path, name: str, given: Any, settings: Mapping[str, Any]) -> No
             raise ValueError(f'{where} needs {field} = "...", as data.{field}')
     if given["format"] == FORMAT:
         raise ValueError(f"{where} is a mixture itself; name its datasets here")
+    if given["format"] == "builtin":
+        raise ValueError(
+            f"{where}: write the built-in dataset into a folder first (python -m "
+            'seismollm_jax.data synthetic), and name that with format = "stead"'
+        )
+    for field in ("table", "magnitude_type"):
+        if not isinstance(given.get(field, ""), str):
+            raise ValueError(f"{where}: {field} is {given[field]!r}; it must be text")
     if "/" in name:
         raise ValueError(f"{where}: the name is put before those of traces, so it may have no '/'")
     weight = given.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
         raise ValueError(f"{where}: weight is {weight!r}; it must be a number above 0")
-    for field in ("split", "folder"):
-        value, known = given.get(field, {}), settings.get(field, {})
+    for field, known in (("split", SPLIT_FIELDS), ("folder", FOLDER_FIELDS)):
+        value = given.get(field, {})
         if not isinstance(value, dict):
             raise ValueError(f"{where}: {field} is {value!r}; it must be a table, {{by = ...}}")
-        if known and (unknown := sorted(set(value) - set(known))):
-            raise ValueError(f"{where}: {field} has {unknown[0]!r}; it may have {', '.join(known)}")
+        for key, inner in value.items():
+            if key not in known:
+                raise ValueError(f"{where}: {field} has {key!r}; it may have {', '.join(known)}")
+            # Python takes True for a number.
+            if type(inner) not in known[key]:
+                raise ValueError(
+                    f"{where}: {field}.{key} is {inner!r}, which is not of the type of "
+                    f"data.{field}.{key}"
+                )
 
 
 def _relative_to(folder: Path, path: str) -> str:

@@ -118,6 +118,7 @@ class WaveformSource:
         table = dataset.table.iloc[self.rows]
         sources = table["source"].cat.codes if dataset.members else np.zeros(len(table))
         self._store_codes = np.asarray(sources, np.int16)
+        self._mixed = bool(dataset.members)
         self._files, self._file_codes = _codes(table["file"])
         self._orders, self._order_codes = _codes(table["component_order"])
         self._names = np.array([name.encode() for name in table["trace_name"]], np.bytes_)
@@ -166,8 +167,13 @@ class WaveformSource:
 
     @functools.cached_property
     def keys(self) -> np.ndarray:
-        """A number for each record, uint64 (records,); see `record_keys`."""
-        return record_keys(self._names)
+        """A number for each record, uint64 (records,); see `record_keys`.
+
+        In a mixture it is made of the name that the record has without the others.
+        """
+        if not self._mixed:
+            return record_keys(self._names)
+        return record_keys(name.partition(b"/")[2] for name in self._names)
 
     def trace_name(self, index: int) -> str:
         """Name of trace `index`."""

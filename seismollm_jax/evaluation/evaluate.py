@@ -37,10 +37,15 @@ class Evaluation:
 
     def scores(self) -> dict[str, float]:
         """Loss and all scores, flat: "loss", "p_sample/f1", ..."""
-        flat = {"loss": self.loss}
-        for name, metric in self.metrics.items():
-            flat |= {f"{name}/{score}": value for score, value in metric.compute().items()}
-        return flat
+        return {"loss": self.loss, **_flat(self.metrics)}
+
+    def scores_of(self, experiment: Experiment, chosen: np.ndarray) -> dict[str, float]:
+        """The scores of some rows of the table, without the loss; `chosen` is a mask (records,)."""
+        metrics = experiment.task.metrics(experiment.context)
+        for name, metric in metrics.items():
+            counts = chosen & labelled(self.targets, name)
+            metric.update(self.answers[name], self.targets[name], counts)
+        return _flat(metrics)
 
 
 def evaluate(
@@ -101,6 +106,14 @@ def evaluate(
         _concatenate([targets for targets, _ in kept]),
         _concatenate([answers for _, answers in kept]),
     )
+
+
+def _flat(metrics: Mapping[str, Metric]) -> dict[str, float]:
+    return {
+        f"{name}/{score}": value
+        for name, metric in metrics.items()
+        for score, value in metric.compute().items()
+    }
 
 
 def labelled(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:

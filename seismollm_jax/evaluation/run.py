@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,16 @@ def run(
     task, config = experiment.task, dict(experiment.config)
     data = dict(config["data"])
     if data_path is not None:
-        data["path"], data["format"] = data_path, _format_at(data_path, data["format"])
+        data |= _found_at(data_path, data)
     if split_file is not None:
         data["split"] = {**data["split"], "by": "file", "path": split_file}
     dataset = catalogue.open_dataset(data)
-    parts = catalogue.split_for(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
+    divide = catalogue.all_usable if part == "all" else catalogue.split_for
+    parts = divide(dataset, data, needs=task.needs, uses_noise=task.uses_noise)
     exposure = _exposure(description, dataset, parts, part)
     if exposure == "possible" and part != "all" and not allow_other_split:
         raise ValueError(_refusal(description, dataset, parts, part))
-    rows = np.sort(np.concatenate([v for k, v in parts.rows.items() if part in (k, "all")]))
+    rows = np.sort(parts.rows[part])
     if not len(rows):
         raise ValueError(f"the {part} split of {dataset.path} is empty")
     layout = parallel.make_layout()
@@ -127,11 +129,13 @@ def run(
     if parallel.is_main():
         about = {
             "split": part,
-            "split_by": splits.how_made(data["split"]),
+            "split_by": None if part == "all" else splits.how_made(data["split"]),
             "split_hash": parts.hash,
             "training_traces": exposure,
             "data": str(dataset.path),
         }
+        if dataset.members:
+            about["sources"] = _scores_by_source(experiment, outcome, dataset)
         _write(outcome, scores, output, about, stored, source)
         with jax.default_matmul_precision(config["precision"]["matmul"]):
             drawn = pictures.draw(experiment, outcome, maker, stored, output / "pictures")
@@ -139,6 +143,24 @@ def run(
             say(f"  {name:<24} {value:.5g}")
         say(f"written: {output}/metrics.json, predictions.csv, pictures/ ({len(drawn)})")
     return scores
+
+
+def _scores_by_source(
+    experiment: experiments.Experiment, outcome: Evaluation, dataset: Dataset
+) -> dict[str, dict[str, float | None]]:
+    """Scores of each member of a mixture that has a record here."""
+    assert outcome.table is not None
+    sources = dataset.table["source"].to_numpy(object)[outcome.table["row"]]
+    return {
+        member.name: _as_json(outcome.scores_of(experiment, sources == member.name))
+        for member in dataset.members
+        if (sources == member.name).any()
+    }
+
+
+def _as_json(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN; a score that does not exist is null."""
+    return {k: v if math.isfinite(v) else None for k, v in scores.items()}
 
 
 def _exposure(
@@ -177,13 +199,20 @@ def _refusal(
     )
 
 
-def _format_at(path: str, trained_on: str) -> str:
-    """The format of the dataset at `path`: that of the training where its files do not tell."""
+def _found_at(path: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `data` that change for the dataset at `path`, whose format is looked for.
+
+    Where its files do not tell, the format is that of the training.
+    """
+    # The built-in dataset is in STEAD's layout; what is given by path is never written.
+    trained_on = "stead" if data["format"] == "builtin" else data["format"]
     try:
-        return detect.detect_format(path)
+        tables = trained_on in detect.TABLES
+        found = detect.detect_format(path, trained_on if tables else "stead")
     except ValueError:
-        # The built-in dataset is in STEAD's layout; what is given by path is never written.
-        return "stead" if trained_on == "builtin" else trained_on
+        found = trained_on
+    kept = found == trained_on and not Path(path).is_file()
+    return {"path": path, "format": found, "table": data["table"] if kept else ""}
 
 
 def _write(
@@ -198,7 +227,7 @@ def _write(
     assert outcome.table is not None  # asked for, and there are records
     outcome.table.to_csv(output / "predictions.csv", index=False)
     summary = {
-        "scores": {k: v if math.isfinite(v) else None for k, v in scores.items()},
+        "scores": _as_json(scores),
         "records": outcome.records,
         "unreadable": source.why_unreadable(outcome.unread),
         **about,

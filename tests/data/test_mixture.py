@@ -34,6 +34,7 @@ def write_second(folder: Path) -> Path:
                 np.nan if k % 3 == 0 or k >= ROWS - 2 else 500.0 + k for k in range(ROWS)
             ],
             "source_magnitude": 2.5,
+            "source_magnitude_type": ["ML", "Mw"] * (ROWS // 2),
             "trace_sampling_rate_hz": 50.0,
             "trace_component_order": "NZE",
             "split": ["train"] * 8 + ["dev"] * 2 + ["train", "test"],
@@ -250,6 +251,8 @@ def test_samples_follow_names_not_rows(file: Path) -> None:
     one, two = WaveformSource(dataset, rows), WaveformSource(dataset, backwards)
     np.testing.assert_array_equal(one.keys, two.keys[::-1])
     assert len(set(one.keys.tolist())) == len(rows)
+    alone = WaveformSource(dataset.members[0].dataset, np.arange(64))
+    np.testing.assert_array_equal(one.keys[:64], alone.keys)
     assert record_keys([b"TA.A01_20200101"]).tolist() == [17477833416653810982]
 
 
@@ -264,6 +267,12 @@ def test_samples_follow_names_not_rows(file: Path) -> None:
         ({"a": {"format": "stead", "path": "x", "weight": "2"}}, "weight is '2'"),
         ({"a": {"format": "stead", "path": "x", "split": "event"}}, "split is 'event'; it must"),
         ({"a": {"format": "stead", "path": "x", "split": {"how": 1}}}, "split has 'how'; it may"),
+        (
+            {"a": {"format": "stead", "path": "x", "split": {"train": "0.8"}}},
+            r"split\.train is '0\.8', which is not of the type of data\.split\.train",
+        ),
+        ({"a": {"format": "stead", "path": "x", "table": 3}}, "table is 3; it must be text"),
+        ({"a": {"format": "builtin", "path": "x"}}, "write the built-in dataset into a folder"),
         ({"a": {"format": "tape", "path": "x"}}, r"data\.format='tape' is not one of"),
         ({"a": {"format": "stead", "path": "nowhere"}}, r"nowhere' does not exist"),
         ({}, "describes no dataset"),
@@ -281,6 +290,16 @@ def test_a_member_that_cannot_be_split_is_named(file: Path, tmp_path: Path) -> N
     data = settings(path)
     with pytest.raises(ValueError, match=r"other: the split of 12 rows by event leaves val empty"):
         split(catalogue.open_dataset(data), data)
+
+
+def test_magnitude_types_hold_for_all_members(file: Path) -> None:
+    everything, ml = (
+        opened(file, **{"data.magnitude_type": kind}).table["magnitude_type"] for kind in ("", "ml")
+    )
+    assert set(everything.dropna()) > {"ml"}
+    assert set(ml.dropna()) == {"ml"}
+    with pytest.raises(ValueError, match=r"data\.table='merge\.csv' cannot be meant for all"):
+        opened(file, **{"data.table": "merge.csv"})
 
 
 def test_weights_for_all_or_none(file: Path, tmp_path: Path) -> None:

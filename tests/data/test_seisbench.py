@@ -494,3 +494,9 @@ def test_what_the_seisbench_package_writes(tmp_path: Path) -> None:
         i = record.p_samples[0]
         np.testing.assert_array_equal(record.waveform, traces[i].T.astype(np.float32))
         assert ours.table["split"][row] == ["train", "val", "test"][i % 3]
+
+
+def test_magnitude_types_that_nobody_wrote_down(tmp_path: Path) -> None:
+    rows = [{k: v for k, v in ROW.items() if k != "source_magnitude_type"}]
+    with pytest.raises(ValueError, match=r"has no column of magnitude types.*set data.magnitude_ty"):
+        seisbench.read(make(tmp_path, rows), magnitude_type="ml")

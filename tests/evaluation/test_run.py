@@ -119,6 +119,28 @@ def test_data_of_another_format(
     table = pd.read_csv(tmp_path / "out/predictions.csv")
     assert len(table) >= 15
     assert table["pred_magnitude"].notna().all()
+    summary = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert summary["split_by"] is None
+    assert ("sources" in summary) == (form == "mixture")
+    if form == "mixture":
+        overall = {k: v for k, v in summary["scores"].items() if k != "loss"}
+        assert summary["sources"] == {"one": pytest.approx(overall)}
+
+
+def test_all_needs_no_way_of_splitting(trained: Path, tmp_path: Path) -> None:
+    """Not even if the training's way is impossible with these data."""
+    formats.FORMATS["seisbench"](tmp_path / "other")
+    table = pd.read_csv(tmp_path / "other" / "metadata.csv").drop(columns="split")
+    table.to_csv(tmp_path / "other" / "metadata.csv", index=False)
+    copy = shutil.copytree(trained, tmp_path / "run")
+    for file in copy.rglob("description/metadata"):
+        description = json.loads(file.read_text())
+        description["config"]["data"]["split"]["by"] = "column"
+        file.write_text(json.dumps(description))
+    run(copy, tmp_path / "out", part="all", data_path=str(tmp_path / "other"))
+    assert len(pd.read_csv(tmp_path / "out/predictions.csv")) > 15
+    with pytest.raises(ValueError, match=r"data\.split\.by=column is impossible"):
+        run(copy, tmp_path / "out", data_path=str(tmp_path / "other"))
 
 
 def test_moved_data(trained: Path, data_folder: Path, tmp_path: Path) -> None:
