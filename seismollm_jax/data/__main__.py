@@ -42,9 +42,9 @@ def check_command(arguments: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog=f"{PROGRAM} check",
-        description="Look for what is wrong with a dataset before training on it; changes nothing. "
-        "The exit status is 0 if there is no error, 1 if there is one, 2 if the dataset cannot be "
-        "opened.",
+        description="Look for what is wrong with a dataset before training on it; changes none of "
+        "its files. The exit status is 0 if there is no error, 1 if there is one, 2 if the dataset "
+        "cannot be opened.",
     )
     _add_dataset(parser)
     parser.add_argument(

@@ -1,6 +1,6 @@
 """The dataset doctor: all that can be seen to be wrong with a dataset before training on it.
 
-Nothing is changed. The table is checked as a whole, waveforms as many as asked for.
+No data are changed. The table is checked as a whole, waveforms as many as asked for.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def check(
     tasks = check_table.usable_by(table, needs)
     read = check_waveforms.read(dataset, waveforms, progress)
     onset_findings, onsets = check_onsets.onset_findings(dataset, read.measures)
-    split_findings, split_figures = check_splits.split_findings(table, split_by)
+    split_findings, split_figures = check_splits.split_findings(dataset, split_by)
     findings: list[Finding] = [
         *check_table.task_findings(tasks),
         *check_table.report_findings(dataset.report),

@@ -7,38 +7,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seismollm_jax.data import splits
+from seismollm_jax.data import catalogue, splits
 from seismollm_jax.data.check_findings import NOTE, WARNING, Finding
 from seismollm_jax.data.check_table import station_names
+from seismollm_jax.data.records import Dataset
 
-SIZES = (0.8, 0.1)  # for training and validation, as in the protocols
+# Beside `by`; sizes as in the protocols.
+HOW = {"train": 0.8, "val": 0.1, "seed": 0, "shuffle": True, "path": ""}
 WAYS = ("event", "station", "row", "time", "column")
 
 
-def split_findings(table: pd.DataFrame, by: str = "") -> tuple[list[Finding], dict[str, Any]]:
+def split_findings(dataset: Dataset, by: str = "") -> tuple[list[Finding], dict[str, Any]]:
     """Look at the dataset's own split, if there is one, and at the one asked for.
 
+    That is made as a training makes it, so members of a mixture are split in the ways of their own.
     Returns what is wrong, and way -> sizes of the parts and what they share.
     """
+    table, rows = dataset.table, np.arange(len(dataset.table))
     found: list[Finding] = []
     figures: dict[str, Any] = {}
-    rows = np.arange(len(table))
+    ways: dict[str, dict[str, np.ndarray]] = {}
     own = splits.by_column(rows, table)
     if any(map(len, own.values())):
-        findings, figures["column"] = _look(table, "column", own)
-        found += findings
-    elif by == "column":
+        ways["column"] = own
+    elif by == "column" and not dataset.members:
         text = "the dataset says of no trace which part it is in"
         remedy = "Split by event instead."
-        found.append(Finding(WARNING, "no_split_column", len(rows), "traces", text, remedy))
-    if by and by != "column":
+        return [Finding(WARNING, "no_split_column", len(rows), "traces", text, remedy)], figures
+    if by:
         try:
-            parts = splits.split(rows, table, by, SIZES)
-        except ValueError as error:
+            ways[by] = catalogue.split_groups(dataset, rows, {**HOW, "by": by})[0]
+        except (ValueError, OSError) as error:  # a member's split file may be lost
             remedy = "Take another way, or complete the table."
-            finding = Finding(WARNING, "split_impossible", 1, "splits", str(error), remedy)
-            return [*found, finding], figures
-        findings, figures[by] = _look(table, by, parts)
+            found.append(Finding(WARNING, "split_impossible", 1, "splits", str(error), remedy))
+    for way, parts in ways.items():
+        findings, figures[way] = _look(table, way, parts)
         found += findings
     return found, figures
 
@@ -66,8 +69,8 @@ def _look(
         text = f"in {called}, stations are in more than one part"
         remedy = "To be tested on stations never seen, split by station."
         found.append(Finding(NOTE, "shared_stations", stations, "stations", text, remedy))
-    if by == "column" and placed < len(table):
-        text = f"in {called}, traces are in no part, and are not used with data.split.by=column"
+    if placed < len(table):
+        text = f"in {called}, traces are in no part, and are not used with data.split.by={by}"
         remedy = "Fill in the column, or split in another way."
         found.append(Finding(NOTE, "in_no_part", len(table) - placed, "traces", text, remedy))
     return found, figures

@@ -49,11 +49,12 @@ def contents(dataset: Dataset) -> dict[str, Any]:
     per_event = table["event_id"].value_counts()
     per_event = per_event[per_event > 0]
     times = table["start_time"].dropna()
-    files = table["file"].cat.remove_unused_categories().cat.categories
-    sizes = [path.stat().st_size for path in (dataset.path / str(f) for f in files) if _here(path)]
+    storages = list(dict.fromkeys(store.storage for store in stores(dataset)[0]))
+    files = files_of(dataset)[1]
+    sizes = [path.stat().st_size for path, _ in files if _here(path)]
     return {
         "name": dataset.name,
-        "storage": dataset.storage,
+        "storage": ", ".join(storages),
         "traces": len(table),
         "earthquake_traces": int((~noise).sum()),
         "noise_traces": int(noise.sum()),
@@ -67,9 +68,33 @@ def contents(dataset: Dataset) -> dict[str, Any]:
         "sampling_rates_hz": counted(table["sampling_rate_hz"]),
         "component_orders": counted(table["component_order"]),
         "files": len(files),
-        "first_file": str(files[0]) if len(files) else None,
-        "bytes": sum(sizes) if len(sizes) == len(files) and dataset.storage != "streams" else None,
+        "first_file": files[0][1] if files else None,
+        "bytes": sum(sizes) if len(sizes) == len(files) and "streams" not in storages else None,
     }
+
+
+def stores(dataset: Dataset) -> tuple[list[Dataset], np.ndarray]:
+    """The datasets that have the waveforms, members of a mixture or it alone, and each row's."""
+    if not dataset.members:
+        return [dataset], np.zeros(len(dataset.table), np.int64)
+    numbers = dataset.table["source"].cat.codes.to_numpy(np.int64)
+    return [member.dataset for member in dataset.members], numbers
+
+
+def files_of(dataset: Dataset) -> tuple[np.ndarray, list[tuple[Path, str]]]:
+    """Each row's file, numbered, and path and name of these files.
+
+    Members of a mixture may call theirs alike; the name then has the member's in front.
+    """
+    column, (datasets, store_of) = dataset.table["file"].cat, stores(dataset)
+    categories = len(column.categories)
+    used, numbers = np.unique(store_of * categories + column.codes, return_inverse=True)
+    files = []
+    for store, code in zip(*np.divmod(used, max(categories, 1)), strict=True):
+        name = str(column.categories[code])
+        shown = f"{dataset.members[store].name}/{name}" if dataset.members else name
+        files.append((datasets[store].path / name, shown))
+    return numbers, files
 
 
 def _here(path: Path) -> bool:
@@ -217,8 +242,7 @@ def duplicate_findings(dataset: Dataset) -> list[Finding]:
     table = dataset.table
     keys = pd.DataFrame({"station": pd.factorize(station_names(table))[0]})
     keys["instrument"] = table["instrument"].cat.codes.to_numpy()
-    if dataset.storage == "streams":  # two sensors at a station differ in the location code
-        keys["instrument"] = pd.factorize(table["address"].str.partition("|")[0])[0]
+    keys["location"] = _locations(dataset)  # in which two sensors at a station differ
     keys["start"] = table["start_time"].to_numpy()
     there = (keys["station"] >= 0) & keys["start"].notna()
     again = there.to_numpy() & keys.duplicated(keep=False).to_numpy()
@@ -232,7 +256,7 @@ def duplicate_findings(dataset: Dataset) -> list[Finding]:
     arrival = seconds(table["start_time"]) + table["p_sample"].to_numpy(np.float64) / rate
     usable = np.flatnonzero((keys["station"] >= 0) & np.isfinite(arrival) & ~again)
     # Two sensors of a station may pick up the same wave; one sensor does so once.
-    codes = [keys[c].to_numpy()[usable] for c in ("instrument", "station")]
+    codes = [keys[c].to_numpy()[usable] for c in ("location", "instrument", "station")]
     order = np.lexsort((usable, arrival[usable], *codes))
     near = np.zeros(len(order) + 1, bool)  # whether each is near the one before
     near[1:-1] = np.diff(arrival[usable][order]) < SAME_ARRIVAL_S
@@ -242,6 +266,16 @@ def duplicate_findings(dataset: Dataset) -> list[Finding]:
     text = "the same station, instrument and time of P as another trace, cut differently"
     shown = ("station", "instrument", "event_id", "start_time", "p_sample")
     return found + of_rows(table, rows, WARNING, "same_arrival", text, remedy, shown)
+
+
+def _locations(dataset: Dataset) -> np.ndarray:
+    """A number for the location code of each row: folders of records alone have such codes."""
+    datasets, store_of = stores(dataset)
+    streams = np.array([store.storage == "streams" for store in datasets])[store_of]
+    found = np.full(len(dataset.table), "", object)
+    if streams.any():
+        found[streams] = dataset.table["address"][streams].str.split(".", n=3).str[2].to_numpy()
+    return pd.factorize(found)[0]
 
 
 def event_findings(table: pd.DataFrame) -> list[Finding]:

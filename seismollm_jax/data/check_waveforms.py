@@ -13,7 +13,7 @@ import numpy as np
 
 from seismollm_jax.data.check_findings import ERROR, NOTE, WARNING, Finding, listed, of_rows
 from seismollm_jax.data.check_onsets import ONSETS, measure_onsets
-from seismollm_jax.data.check_table import spread
+from seismollm_jax.data.check_table import files_of, spread, stores
 from seismollm_jax.data.records import COMPONENTS, Dataset
 from seismollm_jax.data.sources import BadTrace, WaveformSource, component_columns
 
@@ -57,25 +57,41 @@ class Waveforms:
 
 
 def chosen_rows(dataset: Dataset, wanted: int | None) -> tuple[np.ndarray, str]:
-    """Rows to read, spread over the table, with at least one of each file if they are enough.
+    """Rows to read, spread over the table.
 
-    `wanted` is a number of traces, or None for a number that takes about a minute at most. The
-    second result says why it is that number.
+    One of each file is among them as far as half of them allow. `wanted` is a number of traces, or
+    None for a number that takes about a minute at most, of which the members of a mixture have
+    equal shares. The second result says why it is that number.
     """
-    rows, why = len(dataset.table), ""
-    if wanted is None:
-        if dataset.storage == "arrayrecord" and dataset.inner_path:
-            return np.arange(0), "each shard would have to be fetched first"
-        wanted = SAMPLE.get(dataset.storage, COMMON_SAMPLE)
-        why = "a sample spread over the table"
-    if wanted >= rows:
-        return np.arange(rows), ""
-    files = dataset.table["file"].cat.codes.to_numpy()
-    first = np.sort(np.unique(files, return_index=True)[1])
-    first = first[: wanted // 2]
-    others = np.delete(np.arange(rows), first)
+    files = files_of(dataset)[0]
+    everything = np.arange(len(files))
+    if wanted is not None:
+        return _spread(everything, files, wanted), ""
+    datasets, store_of = stores(dataset)
+    far = [store.storage == "arrayrecord" and bool(store.inner_path) for store in datasets]
+    found, reasons = [everything[:0]], []
+    for number, store in enumerate(datasets):
+        rows = everything[store_of == number]
+        if far[number]:
+            why = "each shard would have to be fetched first"
+        else:
+            limit = SAMPLE.get(store.storage, COMMON_SAMPLE) // far.count(False)
+            why = "a sample spread over the table" if limit < len(rows) else ""
+            found.append(_spread(rows, files, limit))
+        if why and dataset.members:
+            why = f"{dataset.members[number].name}: {why}"
+        reasons += [why] if why else []
+    return np.concatenate(found), "; ".join(reasons)
+
+
+def _spread(rows: np.ndarray, files: np.ndarray, wanted: int) -> np.ndarray:
+    """So many of some rows, ascending; `files` has the number of each row's file."""
+    if wanted >= len(rows):
+        return rows
+    first = np.sort(np.unique(files[rows], return_index=True)[1])[: wanted // 2]
+    others = np.delete(np.arange(len(rows)), first)
     others = others[np.linspace(0, len(others) - 1, wanted - len(first)).astype(np.int64)]
-    return np.sort(np.concatenate([first, others])), why
+    return rows[np.sort(np.concatenate([first, others]))]
 
 
 def read(
@@ -261,8 +277,11 @@ def _behind_the_end(dataset: Dataset, read: Waveforms) -> list[Finding]:
     """Arrivals behind the trace; of traces not read if all that were have one length."""
     table, measures = dataset.table, read.measures
     samples = np.full(len(table), np.inf)
-    if len(measures) and (measures["samples"] == measures["samples"][0]).all():
-        samples[:] = measures["samples"][0]
+    store_of = stores(dataset)[1]
+    for store in np.unique(store_of[measures["row"]]):  # one length says nothing of other datasets
+        lengths = measures["samples"][store_of[measures["row"]] == store]
+        if (lengths == lengths[0]).all():
+            samples[store_of == store] = lengths[0]
     samples[measures["row"]] = measures["samples"]
     p, s = (table[name].to_numpy(np.float64) for name in ("p_sample", "s_sample"))
     beyond = np.flatnonzero((p >= samples) | (s >= samples))

@@ -1,7 +1,7 @@
 """Where in a miniSEED file which times are, so that a window is read without the rest of the file.
 
-ObsPy decodes the samples. What is read here are the fixed headers of the records, 48 bytes each
-(SEED Reference Manual 2.4, chapter 8), many at once.
+ObsPy decodes the samples. What is read here are the fixed headers of the records, 48 bytes each,
+and the blockettes behind them (SEED Reference Manual 2.4, chapter 8), many at once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ _HEADER = [
     *(("multiplier", "i2"), ("flags", "u1", 3), ("blockettes", "u1"), ("correction", "i4")),
     *(("data", "u2"), ("first", "u2"), ("kind", "u2"), ("next", "u2"), ("encoding", "u1")),
     *(("order", "u1"), ("length", "u1"), ("spare", "u1")),
+    *(("kind_2", "u2"), ("next_2", "u2"), ("encoding_2", "u1")),
+    *(("order_2", "u1"), ("length_2", "u1"), ("spare_2", "u1")),
 ]
 HEADERS = (np.dtype(_HEADER).newbyteorder(">"), np.dtype(_HEADER).newbyteorder("<"))
-"""The fixed header, and blockette 1000 right behind it, in either byte order."""
+"""The fixed header and two blockettes of the size of blockette 1000, in either byte order."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,18 @@ def find_blocks(path: Path) -> Blocks | None:
     with path.open("rb") as file:
         head = file.read(HEADERS[0].itemsize)
     total = path.stat().st_size
-    length = 1 << head[54] if len(head) > 54 and 7 <= head[54] <= 20 else 0
-    if not length or total % length:
+    if len(head) < HEADERS[0].itemsize:
+        return None
+    power = max(int(_length_powers(np.frombuffer(head, dtype))[0]) for dtype in HEADERS)
+    length = 1 << power
+    if not 7 <= power <= 20 or total % length:
         return None
     per_block = max(1, BLOCK // length)
     raw = np.memmap(path, np.uint8, "r").reshape(-1, length)
     starts, ends = [], []
     for first in range(0, len(raw), AT_ONCE * per_block):
         heads = np.ascontiguousarray(raw[first : first + AT_ONCE * per_block, : len(head)])
-        records = _records(heads, head[54])
+        records = _records(heads, power)
         if records is None:
             return None
         start_ns, end_ns = _times(records)
@@ -87,14 +92,21 @@ def _records(heads: np.ndarray, length_power: int) -> np.ndarray | None:
     """Headers, (records, 64) bytes, as `HEADERS`; None if one of them is of another kind."""
     for dtype in HEADERS:
         records = heads.view(dtype)[:, 0]
-        # Without a blockette 1000 in this place a record may be of any length.
-        if (
-            (records["kind"] == 1000).all()
-            and (records["length"] == length_power).all()
-            and np.isin(records["quality"], (b"D", b"R", b"Q", b"M")).all()
-        ):
+        if (_length_powers(records) == length_power).all() and np.isin(
+            records["quality"], (b"D", b"R", b"Q", b"M")
+        ).all():
             return records
     return None
+
+
+def _length_powers(records: np.ndarray) -> np.ndarray:
+    """Record lengths as powers of 2, out of blockette 1000; 0 where it is in neither place.
+
+    ObsPy writes blockette 1001, with the microseconds of a start time, before it.
+    """
+    second = (records["kind"] == 1001) & (records["next"] == 56) & (records["kind_2"] == 1000)
+    first = records["kind"] == 1000
+    return np.where(first, records["length"], np.where(second, records["length_2"], 0))
 
 
 def _times(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -71,7 +71,8 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     name = remote.join(path, DESCRIPTION)
     with remote.open_binary(name) as file:
-        return _checked(name, file.read())
+        text = file.read()
+    return _checked(name, text)  # behind the `with`: what is wrong in it is no trouble of the store
 
 
 def _checked(name: str, text: bytes) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def cache_folder() -> Path:
 def open_binary(path: str | Path) -> Iterator[BinaryIO]:
     """Open a local or remote file for reading.
 
+    Nothing but reading belongs into the `with`: whatever fails in it is taken for a failing store.
+
     Raises FileNotFoundError, any other OSError naming the file, and ImportError where the package
     for that kind of storage is not installed.
     """

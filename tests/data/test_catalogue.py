@@ -127,6 +127,10 @@ def test_no_row_with_the_label(dataset: Dataset) -> None:
     message = r"no row of .* can be used: the task needs .*polarity; left out: .*with no polarity"
     with pytest.raises(ValueError, match=message):
         parts_of(dataclasses.replace(dataset, table=table), "polarity")
+    table = dataset.table.assign(p_sample=np.nan, s_sample=np.nan)
+    message = r"the task needs p_sample or s_sample; left out: .* no p_sample or s_sample\. Add"
+    with pytest.raises(ValueError, match=message):
+        parts_of(dataclasses.replace(dataset, table=table), "picking")
 
 
 def test_a_part_that_loses_all_its_rows(dataset: Dataset) -> None:

@@ -316,9 +316,9 @@ def test_tasks(builtin: Dataset, table: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("by", check_splits.WAYS)
-def test_splits(by: str, table: pd.DataFrame) -> None:
+def test_splits(by: str, builtin: Dataset, table: pd.DataFrame) -> None:
     table["split"] = pd.Categorical((["train"] * 6 + ["val", "test"]) * 8)
-    findings, figures = check_splits.split_findings(table, by)
+    findings, figures = check_splits.split_findings(dataclasses.replace(builtin, table=table), by)
     names = {f.name: f for f in findings}
     assert set(figures) == {"column", by}
     assert sum(figures[by]["traces"].values()) == len(table)
@@ -331,19 +331,19 @@ def test_splits(by: str, table: pd.DataFrame) -> None:
     assert names["shared_events"].level == "warning"
 
 
-def test_splits_that_are_not_there(table: pd.DataFrame) -> None:
-    assert check_splits.split_findings(table) == ([], {})
-    (finding,), _ = check_splits.split_findings(table, "column")
+def test_splits_that_are_not_there(builtin: Dataset, table: pd.DataFrame) -> None:
+    assert check_splits.split_findings(dataclasses.replace(builtin, table=table)) == ([], {})
+    (finding,), _ = check_splits.split_findings(dataclasses.replace(builtin, table=table), "column")
     assert finding.name == "no_split_column"
     table["start_time"] = table["origin_time"] = pd.NaT
-    (finding,), _ = check_splits.split_findings(table, "time")
+    (finding,), _ = check_splits.split_findings(dataclasses.replace(builtin, table=table), "time")
     assert finding.name == "split_impossible"
     assert "neither an origin time nor a start time" in finding.text
 
 
-def test_rows_in_no_part(table: pd.DataFrame) -> None:
+def test_rows_in_no_part(builtin: Dataset, table: pd.DataFrame) -> None:
     table["split"] = pd.Categorical(["train"] * 40 + [None] * 24)
-    findings, figures = check_splits.split_findings(table)
+    findings, figures = check_splits.split_findings(dataclasses.replace(builtin, table=table))
     assert figures["column"]["in_no_part"] == 24
     assert {f.name for f in findings} == {"in_no_part"}
 

@@ -1,9 +1,12 @@
 """Formats found by looking."""
 
 import importlib
+import re
+from pathlib import Path
 
 import pytest
 
+from seismollm_jax.data.__main__ import main
 from seismollm_jax.data.detect import SETTINGS, detect_format, open_found
 from tests.data.recordings import three, write
 
@@ -20,6 +23,53 @@ def test_options_of_a_format(data_folder, packed):
     with pytest.raises(ValueError, match="format is 'xyz'; choose from"):
         open_found(data_folder, "xyz")
     assert SETTINGS["magnitude_type"] == ""  # options change nothing for later calls
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("window=abc", r"'window=abc' needs a whole number above 0"),
+        ("window=6000.5", "needs a whole number above 0"),
+        ("window=True", "needs a whole number above 0"),
+        ("window=0", "needs a whole number above 0"),
+        ("sampling_rate_hz=0", "'sampling_rate_hz=0' needs a number above 0"),
+        ("sampling_rate_hz=None", "needs a number above 0"),
+        ("folder.before_s=abc", r"'folder\.before_s=abc' needs a number above 0"),
+        ("folder.before_s=", "needs a number above 0"),
+        ("folder.after_s=nan", "needs a number above 0"),
+        ("folder.after_s=1e999", "needs a number above 0"),
+        ("folder=3", r"is not NAME=VALUE with a name out of folder\.after_s"),
+        ("path=elsewhere", "is not NAME=VALUE"),
+        ("format=stead", "is not NAME=VALUE"),
+        ("magnitude_type=3", "no row .* has the magnitude type '3'"),
+        ("folder.instruments={[]: 1}", "no instrument is left with instruments="),
+        ("table=7.csv", r"7\.csv"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "prepare"])
+def test_options_of_another_type(
+    command: str,
+    option: str,
+    message: str,
+    data_folder: Path,
+    records: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    path = records if option.startswith("folder") else data_folder
+    output = ["--output", str(records / "packed")] if command == "prepare" else []
+    assert main([command, str(path), "--option", option, "--quiet", *output]) == 2
+    captured = capsys.readouterr()
+    assert re.search(f"^error: .*{message}", captured.err)
+    assert captured.out == ""
+
+
+def test_numbers_as_options(records: Path) -> None:
+    def first(*options: str) -> str:
+        return str(open_found(records, options=options)[1].table["start_time"].iloc[0])
+
+    assert first() == first("folder.before_s=None") == first("folder.before_s=30")
+    assert first("window=2000", "sampling_rate_hz=50") == first("folder.before_s=2e1")
+    assert first() != first("folder.before_s=20")
 
 
 def test_settings_are_those_of_a_configuration():

@@ -154,6 +154,16 @@ def test_a_store_that_cannot_be_reached(bucket, monkeypatch, capsys):
     assert "error: memory://bucket/set/prepared.json cannot be read" in capsys.readouterr().err
 
 
+def test_a_damaged_description_is_no_trouble_of_the_store(bucket, capsys):
+    bucket.pipe_file("/bucket/set/prepared.json", b'{"kind": ')
+    message = r"memory://bucket/set/prepared\.json does not describe a prepared dataset"
+    for read in (prepared.describe, prepared.verify, prepared.read):
+        with pytest.raises(ValueError, match=message):
+            read(BUCKET)
+    assert main(["verify", BUCKET, "--quiet"]) == 2
+    assert "network" not in capsys.readouterr().err
+
+
 def test_an_index_or_a_file_system_that_cannot_be_had(bucket, monkeypatch):
     asked = refuse(monkeypatch, bucket, "get_file")
     with pytest.raises(

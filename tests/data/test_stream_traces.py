@@ -136,6 +136,28 @@ def test_more_blocks_than_are_looked_at_at_once(
     np.testing.assert_array_equal(found.end_ns, expected.end_ns)
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_start_times_of_single_microseconds(tmp_path: Path, order: str) -> None:
+    """ObsPy puts blockette 1001 before blockette 1000 then, and not in other records."""
+    parts = records([trace(0, 900)], byteorder=order)
+    odd = records([trace(1000.000037, 900)], byteorder=order)
+    kinds = [int.from_bytes(r[48:50], "big" if order == ">" else "little") for r in parts + odd]
+    assert kinds == [1000] * len(parts) + [1001] * len(odd)
+    path = tmp_path / "day"
+    for content in (odd, parts + odd, odd + parts):
+        path.write_bytes(b"".join(content))
+        blocks = find_blocks(path)
+        assert blocks is not None
+        begin = START.ns + 1_300_000_000_000
+        assert 0 < len(blocks.read(path, begin, begin + 10_000_000_000)) < path.stat().st_size
+        for first_s in (990, 1200, 1890):
+            assert_as_obspy(path, MSEED, first_s, first_s + 30)
+    moved = bytearray(odd[0])
+    moved[50:52] = bytes(2)  # the first blockette is said to be the last
+    path.write_bytes(bytes(moved))
+    assert find_blocks(path) is None
+
+
 def late(record: bytes) -> bytes:
     """A time correction of 100 s that is not in the start time yet."""
     return record[:40] + (1_000_000).to_bytes(4, "big") + record[44:]
