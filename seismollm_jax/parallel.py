@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -158,3 +158,10 @@ def gather(tree: Any) -> Any:
 def is_main() -> bool:
     """Whether this process writes tables, logs and pictures."""
     return jax.process_index() == 0
+
+
+def layout_over(devices: Sequence[Any]) -> Layout:
+    """The mesh over chosen devices, which may be descriptions of chips that are not there."""
+    return Layout(
+        jax.make_mesh((len(devices),), (DATA,), devices=devices, axis_types=(AxisType.Auto,))
+    )

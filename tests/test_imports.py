@@ -27,6 +27,10 @@ ALLOWED = {
     "evaluation": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
     "inference": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
     "conversion": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.optim"},
+    "pod": {
+        *("parallel", "data", "experiment", "command_line"),
+        *("training.optim", "training.step"),
+    },
     "": {"inference.predictor"},  # the package's __init__
 }
 ONLY_IN = {
