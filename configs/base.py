@@ -149,6 +149,10 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.train.steps = 0  # if positive, sets the epochs instead (rounded up)
     config.train.patience = 30  # epochs without improvement before stopping
     config.train.log_every = 20  # steps
+    # Steps between checkpoints within an epoch, for runs that are killed; 0: at its end alone.
+    config.train.save_every = 1000
+    # A step whose loss is not finite ends the run (stop), or is left out and counted (skip).
+    config.train.nonfinite = "stop"
     config.train.eval_batch_size = 256  # over all devices
     config.train.shuffle = True
 

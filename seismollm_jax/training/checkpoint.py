@@ -8,12 +8,10 @@ contract, split, progress, provenance). Evaluation, prediction and conversion re
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
-import subprocess
-import sys
-import time
+import math
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,41 +22,26 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from seismollm_jax.models.state import Arrays
+from seismollm_jax.training.provenance import provenance as provenance  # part of a description
 
 FORMAT = 1
 FOLDER = "checkpoints"  # below the working directory
 MONITOR, STEP = "monitor", "step"  # the figure that decides which checkpoint is best, and when
-PACKAGES = ("seismollm_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is not there, damaged, or made for something else."""
+    """A checkpoint that is not there, damaged, or made for something else; or cannot be saved."""
 
 
-def provenance() -> dict[str, Any]:
-    """When, with which versions, from which commit and by which command."""
-    root = Path(__file__).resolve().parents[2]
-    commit = ""
-    if (root / ".git").exists():
-        with contextlib.suppress(OSError):  # git may not be installed
-            result = subprocess.run(
-                ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            commit = result.stdout.strip()
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "commit": commit,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
-    }
+class DamagedError(CheckpointError):
+    """A checkpoint whose files are not as they were written."""
 
 
 class Checkpoints:
-    """The checkpoints of one working directory: the latest and the best are kept.
+    """The checkpoints of one working directory: the latest two and the best are kept.
+
+    A checkpoint gets its name when it is complete, so a process that is killed while it saves
+    leaves the earlier ones, and scraps that the next one removes.
 
     Args:
         workdir: checkpoints go into its `checkpoints` folder.
@@ -74,13 +57,21 @@ class Checkpoints:
             return score(metrics), -metrics[STEP] if maximise else metrics[STEP]
 
         # BestN takes the largest for best unless reversed; figures are only kept with a best_fn.
-        best = BestN(get_metric_fn=ranked, reverse=not maximise, n=1)
+        best = BestN(
+            get_metric_fn=ranked,
+            reverse=not maximise,
+            n=1,
+            keep_checkpoints_without_metrics=False,  # which no save leaves
+        )
+        self._worst = -math.inf if maximise else math.inf
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(1), best]),
+            preservation_policy=AnyPreservationPolicy([LatestN(2), best]),
+            cleanup_tmp_directories=True,
             best_fn=score,
             best_mode="max" if maximise else "min",
         )
         self._manager = ocp.CheckpointManager((workdir / FOLDER).absolute(), options=options)
+        self._failed = False
 
     def save(
         self,
@@ -88,23 +79,41 @@ class Checkpoints:
         state: Mapping[str, Any],
         frozen: Arrays,
         description: Mapping[str, Any],
-        monitor: float,
+        monitor: float | None,
     ) -> None:
-        """Writes the checkpoint of `step`; every process takes part. Returns when it is on disk."""
+        """Writes the checkpoint of `step`; every process takes part. Returns when it is on disk.
+
+        A `monitor` that is None or not finite never makes it the best one.
+
+        Raises:
+            CheckpointError: it could not be written, or there is a later one.
+        """
         model = {"params": state["params"], "stats": state["stats"], "frozen": frozen}
-        saved = self._manager.save(
-            step,
-            metrics={MONITOR: monitor, STEP: step},
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model),
-                train=ocp.args.StandardSave({"step": state["step"], "opt": state["opt"]}),
-                description=ocp.args.JsonSave({"format": FORMAT, **description}),
-            ),
-        )
-        self._manager.wait_until_finished()
+        train = {"step": state["step"], "opt": state["opt"]}
+        sums = {"model": checksum(model), "train": checksum(train)}
+        figure = self._worst if monitor is None or not math.isfinite(monitor) else monitor
+        before, folder = self.steps(), self._manager.directory
+        try:
+            saved = self._manager.save(
+                step,
+                metrics={MONITOR: figure, STEP: step},
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave(model),
+                    train=ocp.args.StandardSave(train),
+                    description=ocp.args.JsonSave({"format": FORMAT, "sums": sums, **description}),
+                ),
+            )
+            self._manager.wait_until_finished()
+        except (OSError, ValueError, RuntimeError) as error:
+            self._failed = True
+            intact = f"step {before[-1]} is intact" if before else "there is none before it"
+            raise CheckpointError(
+                f"the checkpoint of step {step} could not be written to {folder} ({error}); "
+                f"{intact}. Once there is room on the disk, the same command continues from there"
+            ) from error
         if not saved:
             raise CheckpointError(
-                f"step {step} was not saved in {self._manager.directory}: a later step "
+                f"step {step} was not saved in {folder}: a later step "
                 f"({self._manager.latest_step()}) is there; use a fresh --workdir"
             )
 
@@ -121,7 +130,7 @@ class Checkpoints:
         """State and frozen parameters of the latest checkpoint, laid out like the arguments.
 
         Raises:
-            CheckpointError: damaged, or of another network.
+            CheckpointError: of another network or optimiser.
         """
         step = self._manager.latest_step()
 
@@ -142,9 +151,8 @@ class Checkpoints:
             )
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"checkpoint {step} in {self._manager.directory} is damaged or does not fit this "
-                f"configuration ({error}); resume with the configuration it was made with, "
-                "remove that checkpoint to fall back on an earlier one, or use a fresh --workdir"
+                f"checkpoint {step} in {self._manager.directory} does not fit this configuration "
+                f"({error}): take the one it was made with, or use a fresh --workdir"
             ) from error
         restored = items["model"]
         state = {**items["train"], "params": restored["params"], "stats": restored["stats"]}
@@ -156,7 +164,15 @@ class Checkpoints:
 
     def close(self) -> None:
         """Ends background threads."""
-        self._manager.close()
+        # After a save that failed, Orbax would only raise the same error once more.
+        with contextlib.suppress(*(OSError, ValueError, RuntimeError) if self._failed else ()):
+            self._manager.close()
+
+
+def checksum(tree: Any) -> int:
+    """A sum over the bytes of all arrays of a tree, in whatever order they come."""
+    leaves = jax.tree.leaves(jax.device_get(tree))
+    return sum(zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for leaf in leaves) % 2**32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,10 +231,8 @@ def read_description(path: Path) -> dict[str, Any]:
     file = path / "description" / "metadata"
     try:
         description = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{file} cannot be read ({error}): the checkpoint is damaged"
-        ) from None
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise DamagedError(f"{file} cannot be read ({error}): the checkpoint is damaged") from None
     if description.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {description.get('format')}; this version reads "
@@ -226,6 +240,28 @@ def read_description(path: Path) -> dict[str, Any]:
             f"({description.get('provenance', {}).get('versions', {}).get('seismollm_jax', '?')})"
         )
     return description
+
+
+def verify(path: Path) -> None:
+    """Reads a whole checkpoint, on the process that calls, and compares it with its checksums.
+
+    Raises:
+        DamagedError: something is missing or not as it was written.
+        CheckpointError: written by a later version.
+    """
+    sums = read_description(path).get("sums", {})  # converted and older ones may have none
+    handler = ocp.PyTreeCheckpointHandler()
+    for item in ("model", "train"):
+        try:
+            stored = handler.metadata(path / item)
+            tree = stored.tree if hasattr(stored, "tree") else dict(stored)
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+            arguments = ocp.args.PyTreeRestore(tree, restore_args=as_numpy)
+            found = checksum(handler.restore(path / item, args=arguments))
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise DamagedError(f"{path / item} cannot be read ({error})") from error
+        if found != sums.get(item, found):
+            raise DamagedError(f"the arrays in {path / item} are not those that were written")
 
 
 def read_optimizer(path: Path, like: Any) -> Any:

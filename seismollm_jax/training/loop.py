@@ -1,5 +1,6 @@
 """The training run, to be read from top to bottom."""
 
+import contextlib
 import functools
 import json
 import math
@@ -18,33 +19,40 @@ from seismollm_jax.data.sources import WaveformSource
 from seismollm_jax.evaluation import figures
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.tasks.base import Task
-from seismollm_jax.training.checkpoint import Checkpoints, provenance
+from seismollm_jax.training import preemption
+from seismollm_jax.training.checkpoint import Checkpoints
+from seismollm_jax.training.epoch import Epoch, Pending
+from seismollm_jax.training.faults import FOLDER as DIAGNOSTICS
+from seismollm_jax.training.faults import TrainingError, diagnose, remedy, report_unread
 from seismollm_jax.training.optim import make_optimizer, make_schedule
+from seismollm_jax.training.repair import set_damaged_aside, without_lost_best
 from seismollm_jax.training.report import Reporter
 from seismollm_jax.training.start import (
     check_continues,
     check_numbers,
     check_parts,
+    description,
     first_weights,
     known_settings,
     seen_before,
     summary,
     write_split,
 )
-from seismollm_jax.training.step import make_eval_step, make_init, make_train_step
+from seismollm_jax.training.step import (
+    make_eval_step,
+    make_init,
+    make_train_step,
+    warn_of_recompilation,
+)
 
-MAX_UNREADABLE = 0.2  # share of a part's records; beyond it something is wrong with the files
 CONSOLE_SCORES = ("loss", "f1", "accuracy", "mae", "r2")  # of a validation; files have them all
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot go on: a loss that is not finite, or too many unreadable traces."""
 
 
 def run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     """Trains until the epochs are over or the validation figure stops improving.
 
-    Running it again with the same arguments continues from the latest checkpoint.
+    Running it again with the same arguments continues from the latest checkpoint. SIGTERM ends it
+    after the step that is being made, with a checkpoint (see `preemption`).
 
     Args:
         config: a configuration of `configs/`, as plain dictionaries.
@@ -56,7 +64,9 @@ def run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
 
     Raises:
         ValueError, FileNotFoundError: a configuration or dataset that does not fit.
-        TrainingError: the loss is not finite, or too many traces cannot be read.
+        TrainingError: losses are not finite, or too many traces cannot be read.
+        CheckpointError: the checkpoints are damaged or cannot be written.
+        Stopped: SIGTERM came; ends the program with exit code 143.
     """
     with jax.default_matmul_precision(config["precision"]["matmul"]):
         return _run(config, workdir)
@@ -66,6 +76,10 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     # -- data, experiment, devices ---------------------------------------------------------------
     check_numbers(config)
     data, settings = config["data"], config["train"]
+    for line in parallel.main_first(
+        lambda: set_damaged_aside(workdir) if parallel.is_main() else []
+    ):
+        print(line, flush=True)
     dataset = parallel.main_first(lambda: catalogue.open_dataset(data))
     experiment = experiments.make(config, known=known_settings(config, workdir))
     task = experiment.task
@@ -112,11 +126,16 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     checkpoints = Checkpoints(workdir, maximise=task.maximise)
     earlier = checkpoints.latest_description()
     scores: dict[str, float] = {}
+    lost: list[str] = []
+    epoch = Epoch()
     if earlier:
         check_continues(earlier, experiment, parts, mixture.weights(dataset))
         state, frozen = checkpoints.restore(state, frozen)
         progress, pretrained = earlier["progress"], earlier["pretrained"]
         scores = {k: math.nan if v is None else v for k, v in earlier["validation"].items()}
+        if earlier.get("unfinished_epoch"):
+            epoch = Epoch.restored(earlier["unfinished_epoch"])
+        progress, lost = without_lost_best(progress, checkpoints.steps())
     else:
         progress = {"step": 0, "epoch": 0, "best": None, "best_step": None, "epochs_since_best": 0}
         pretrained = first_weights(experiment, state, frozen, layout)
@@ -129,15 +148,18 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
             f"{steps} with this data and train.batch_size={settings['batch_size']}: raise "
             "train.epochs, or begin anew from its weights with start_from"
         )
-    # What does not change between checkpoints, worked out once.
-    made_by, catalogue_hash = provenance(), catalogue.fingerprint(dataset)
+    fingerprint, weights = catalogue.fingerprint(dataset), mixture.weights(dataset)
+    standing = description(experiment, parts, fingerprint, weights, pretrained, earlier)
     reporter = Reporter(workdir, steps=steps, start=start, active=parallel.is_main())
     if parallel.is_main():
         (workdir / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         # A run that continues has the same split, and its first description of it stays.
         if not earlier or not (workdir / split_files.NAME).exists():
-            write_split(workdir, dataset, catalogue_hash, parts, data["split"])
-    for line in summary(experiment, state, frozen, pretrained, dataset, parts, layout):
+            write_split(workdir, dataset, fingerprint, parts, data["split"])
+    for line in (
+        *lost,
+        *summary(experiment, state, frozen, pretrained, dataset, parts, layout),
+    ):
         reporter.say(line)
     for line in seen_before(config, dataset, parts) if not earlier else ():
         reporter.say(line)
@@ -154,137 +176,117 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
         "threads": data["threads"],
         "to_device": layout.to_global,
     }
+
+    def save(monitor: float | None) -> None:
+        shown = {k: v if math.isfinite(v) else None for k, v in scores.items()}
+        now = {"progress": {**progress, "step": step}, "validation": shown}
+        kept = {"unfinished_epoch": epoch.kept()}
+        checkpoints.save(step, state, frozen, {**standing, **now, **kept}, monitor)
+
+    def settle(pending: Pending | None) -> None:
+        """Reads the figures of a step that was dispatched; stops if they cannot be accepted."""
+        if pending is None or epoch.read(pending):
+            return
+        stop = settings["nonfinite"] == "stop" or epoch.too_many_skipped(epoch_steps)
+        arrays = (state["params"], frozen, state["stats"])  # which that step did not change
+        said = diagnose(
+            pending,
+            lambda batch: eval_step(*arrays, batch)[1],
+            dataset.table["trace_name"].to_numpy(object),
+            workdir,
+            save=stop or not (workdir / DIAGNOSTICS).exists(),
+        )
+        if stop:
+            raise TrainingError(f"{said}. {remedy(epoch, settings['nonfinite'])}")
+        reporter.say(f"WARNING: left out, {epoch.skipped} in this epoch: {said}")
+
     stopped = progress["epochs_since_best"] > settings["patience"]
-    with reporter, pipeline.Stream(batches, start=start, **loading) as stream:
+    streams = pipeline.Stream(batches, start=start, **loading)
+    with contextlib.closing(checkpoints), reporter, preemption.Watch() as watch, streams as stream:
         step, pending, waited, since, since_step = start, None, 0.0, time.perf_counter(), start
-        losses: list[Any] = []
-        unread: set[int] = set()
         while step < steps and not stopped:
             asked = time.perf_counter()
             batch = next(stream)
             waited += time.perf_counter() - asked
             lr = rate(step)
-            state, figures = train_step(state, frozen, batch, key, layout.replicate(np.float32(lr)))
-            # The figures of a step are read after the next one was dispatched, so that the
-            # device never waits for the host.
-            if pending is not None:
-                losses.append(_figures_of(pending, unread))
-            pending = (step, batch, figures)
+            lr_there = layout.replicate(np.float32(lr))
+            with jax.transfer_guard("disallow"):  # what crosses over by accident costs time
+                state, figures = train_step(state, frozen, batch, key, lr_there)
+                # The figures of a step are read after the next one was dispatched, so that the
+                # device never waits for the host.
+                settle(pending)
+            pending = Pending(step, batch, figures)
             step += 1
             reporter.advance(step)
+            stop = watch.asked(step)
             end_of_epoch = step % epoch_steps == 0
             if end_of_epoch:
-                losses.append(_figures_of(pending, unread))
+                settle(pending)
                 pending = None
-            if losses and (step % settings["log_every"] == 0 or end_of_epoch):
+                warn_of_recompilation(train_step, batch)
+            if epoch.losses and (step % settings["log_every"] == 0 or end_of_epoch):
                 elapsed = time.perf_counter() - since
+                loss, norm = epoch.means(settings["log_every"])
                 reporter.write(
                     step,
                     "train",
                     {
-                        "loss": float(np.mean(losses[-settings["log_every"] :])),
+                        "loss": loss,
+                        "grad_norm": norm,
                         "lr": lr,
                         "samples_per_s": settings["batch_size"] * (step - since_step) / elapsed,
                         "input_wait": waited / elapsed,
                     },
                 )
                 waited, since, since_step = 0.0, time.perf_counter(), step
-            if not end_of_epoch:
-                continue
 
-            # -- end of an epoch: validate, count, save ------------------------------------------
-            lent = [d.source for d in borrowed.values() if d is not None]
-            for source in (sources["train"], *lent):
-                assert isinstance(source, WaveformSource)  # as `donors.find` made it
-                mine = unread.intersection(source.rows.tolist()) if unread else unread
-                _report_unread(source, mine, reporter)
-                unread -= mine
-            with pipeline.Stream(val_batches, **loading) as val_stream:
-                arrays = (state["params"], frozen, state["stats"])
-                outcome = evaluate(experiment, functools.partial(eval_step, *arrays), val_stream)
-            scores = outcome.scores()
-            _report_unread(sources["val"], set(outcome.unread), reporter)
-            progress = _count(progress, task, outcome, step, step // epoch_steps)
-            reporter.write(step, "epoch", {"train_loss": float(np.mean(losses))})
-            reporter.write(step, "val", scores)
-            losses = []
-            shown = {k: v for k, v in scores.items() if k.rpartition("/")[2] in CONSOLE_SCORES}
-            reporter.say(
-                f"epoch {progress['epoch']}/{epochs}: validation "
-                + ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
-                + (" (best so far)" if progress["best_step"] == step else "")
-            )
-            monitor = scores[task.monitor]
-            worst = -math.inf if task.maximise else math.inf
-            checkpoints.save(
-                step,
-                state,
-                frozen,
-                {
-                    "task": task.name,
-                    "config": config,
-                    "settings": experiment.settings,
-                    "contract": experiment.contract(),
-                    "split_hash": parts.hash,
-                    "records": parts.sizes(),
-                    "dataset": catalogue_hash,
-                    "mixture": mixture.weights(dataset),
-                    "pretrained": pretrained,
-                    "progress": progress,
-                    "validation": {k: v if math.isfinite(v) else None for k, v in scores.items()},
-                    "provenance": made_by,
-                    "conversion": earlier.get("conversion") if earlier else None,
-                },
-                monitor if math.isfinite(monitor) else worst,
-            )
-            if parallel.is_main():
-                _draw_course(workdir)
-            since, waited = time.perf_counter(), 0.0  # validation is not training time
-            stopped = progress["epochs_since_best"] > settings["patience"]
-            if stopped:
-                reporter.say(f"stopped: no improvement in {progress['epochs_since_best']} epochs")
+            if end_of_epoch:  # validate, count, save
+                lent = [d.source for d in borrowed.values() if d is not None]
+                for source in (sources["train"], *lent):
+                    assert isinstance(source, WaveformSource)  # as `donors.find` made it
+                    mine = epoch.unread.intersection(source.rows.tolist()) if epoch.unread else ()
+                    report_unread(source, set(mine), reporter)
+                    epoch.unread -= set(mine)
+                with pipeline.Stream(val_batches, **loading) as val_stream:
+                    arrays = (state["params"], frozen, state["stats"])
+                    outcome = evaluate(
+                        experiment, functools.partial(eval_step, *arrays), val_stream
+                    )
+                scores = outcome.scores()
+                report_unread(sources["val"], set(outcome.unread), reporter)
+                progress = _count(progress, task, outcome, step, step // epoch_steps)
+                reporter.write(
+                    step, "epoch", {"train_loss": epoch.means()[0], "skipped": epoch.skipped}
+                )
+                reporter.write(step, "val", scores)
+                epoch = Epoch(in_a_row=epoch.in_a_row)
+                shown = {k: v for k, v in scores.items() if k.rpartition("/")[2] in CONSOLE_SCORES}
+                reporter.say(
+                    f"epoch {progress['epoch']}/{epochs}: validation "
+                    + ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+                    + (" (best so far)" if progress["best_step"] == step else "")
+                )
+                save(scores[task.monitor])
+                if parallel.is_main():
+                    _draw_course(workdir)
+                stopped = progress["epochs_since_best"] > settings["patience"]
+                if stopped:
+                    since_best = progress["epochs_since_best"]
+                    reporter.say(f"stopped: no improvement in {since_best} epochs")
+                since, waited = time.perf_counter(), 0.0  # validation is not training time
+            elif stop or (settings["save_every"] and step % settings["save_every"] == 0):
+                settle(pending)
+                pending = None
+                save(None)
+            if stop and step < steps and not stopped:
+                reporter.say(f"stopped by SIGTERM at step {step}; the same command continues")
+                raise preemption.Stopped
         reporter.say(
             f"best checkpoint: step {progress['best_step']} in {workdir / 'checkpoints'}"
             if progress["best_step"] is not None
             else "no epoch had a finite validation figure, so no checkpoint is the best"
         )
-    checkpoints.close()
     return scores
-
-
-def _figures_of(
-    pending: tuple[int, Mapping[str, Any], Mapping[str, Any]], unread: set[int]
-) -> float:
-    """Loss of a step that has been dispatched; collects the rows it could not read."""
-    step, batch, figures = pending
-    loss = float(figures["loss"])
-    if not math.isfinite(loss):
-        rows = parallel.gather(batch["row"]).tolist()
-        raise TrainingError(
-            f"the loss of step {step} is {loss}; dataset rows of that batch: {rows}. Lower "
-            "optim.max_lr, or look at those traces"
-        )
-    if float(figures["unread"]):
-        names = [n for n in ("row", "readable", "unread_donors") if n in batch]
-        host = parallel.gather({name: batch[name] for name in names})
-        unread |= set(host["row"][host["readable"] == 0].tolist())
-        unread |= set(host.get("unread_donors", np.array(-1)).ravel().tolist()) - {-1}
-    return loss
-
-
-def _report_unread(source: WaveformSource, rows: set[int], reporter: Reporter) -> None:
-    """Says how many traces of a pass could not be read and, for some of them, why.
-
-    Raises:
-        TrainingError: they are too many.
-    """
-    if not rows:
-        return
-    reasons = list(source.why_unreadable(sorted(rows)[:5]).values())
-    text = f"{len(rows)} traces could not be read and were left out: " + "; ".join(reasons)
-    reporter.say(text + ("; ..." if len(rows) > 5 else ""))
-    if len(rows) > MAX_UNREADABLE * len(source):
-        raise TrainingError(f"too many traces cannot be read. {text}")
 
 
 def _count(

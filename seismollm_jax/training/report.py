@@ -31,7 +31,9 @@ class Reporter:
         lines = directory / "metrics.jsonl"
         if lines.exists():  # steps after the checkpoint will come again
             kept = [x for x in lines.read_text().splitlines(True) if _step(x) <= start]
-            lines.write_text("".join(kept))
+            draft = lines.with_suffix(".tmp")
+            draft.write_text("".join(kept))
+            draft.replace(lines)  # whole at any moment
         self._lines = lines.open("a", buffering=1)
         self._events = EventFileWriter(str(directory / "tensorboard"))
         # Makes TensorBoard forget steps that a killed run logged after its last checkpoint.
@@ -73,7 +75,10 @@ class Reporter:
             return
         # JSON has no NaN; a figure that does not exist is null.
         clean = {k: v if math.isfinite(v) else None for k, v in figures.items()}
-        self._lines.write(json.dumps({"step": step, "part": part, **clean}) + "\n")
+        try:
+            self._lines.write(json.dumps({"step": step, "part": part, **clean}) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._lines.name) from error
         values = [Summary.Value(tag=f"{part}/{k}", simple_value=v) for k, v in figures.items()]
         self._events.add_event(
             Event(wall_time=time.time(), step=step, summary=Summary(value=values))

@@ -13,13 +13,10 @@ from seismollm_jax.data import catalogue, mixture, split_files, splits
 from seismollm_jax.data.records import Dataset
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import key as name_of
-from seismollm_jax.training.checkpoint import (
-    FOLDER,
-    CheckpointError,
-    find,
-    load,
-    read_description,
-)
+from seismollm_jax.training.checkpoint import CheckpointError, find, load, read_description
+from seismollm_jax.training.faults import CHOICES
+from seismollm_jax.training.provenance import provenance
+from seismollm_jax.training.repair import newest
 
 HELD_OUT = ("val", "test")
 
@@ -103,12 +100,17 @@ def check_numbers(config: Mapping[str, Any]) -> None:
         ("train", "steps", 0),
         ("train", "patience", 0),
         ("train", "log_every", 1),
+        ("train", "save_every", 0),
         ("data", "window", 1),
         ("data", "workers", 0),
         ("data", "threads", 1),
     ):
         if config[part][name] < least:
             raise ValueError(f"{part}.{name}={config[part][name]} must be at least {least}")
+    if config["train"]["nonfinite"] not in CHOICES:
+        raise ValueError(
+            f"train.nonfinite={config['train']['nonfinite']!r} is not one of {', '.join(CHOICES)}"
+        )
 
 
 def known_settings(config: Mapping[str, Any], workdir: Path) -> Mapping[str, Any] | None:
@@ -116,8 +118,8 @@ def known_settings(config: Mapping[str, Any], workdir: Path) -> Mapping[str, Any
 
     They spare it the files of the pretrained weights, which are all in the checkpoint.
     """
-    if (workdir / FOLDER).is_dir() and any(p.name.isdigit() for p in (workdir / FOLDER).iterdir()):
-        return read_description(find(workdir))["settings"]
+    if (latest := newest(workdir)) is not None:
+        return read_description(latest)["settings"]
     if config["start_from"]:
         return read_description(find(config["start_from"]))["settings"]
     return None
@@ -202,6 +204,39 @@ def _shown(value: Any, other: Any) -> Any:
     if isinstance(value, dict) and isinstance(other, dict):
         return {k: v for k, v in value.items() if other.get(k) != v}
     return value
+
+
+def description(
+    experiment: Experiment,
+    parts: catalogue.Parts,
+    fingerprint: str,
+    weights: Mapping[str, float | None],
+    pretrained: Mapping[str, Any],
+    earlier: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What every checkpoint of a run says alike.
+
+    Args:
+        experiment: of the run.
+        parts: the split.
+        fingerprint: of the catalogue.
+        weights: of the members of a mixture.
+        pretrained: where the first weights come from.
+        earlier: description of the checkpoint that the run continues from.
+    """
+    return {
+        "task": experiment.task.name,
+        "config": experiment.config,
+        "settings": experiment.settings,
+        "contract": experiment.contract(),
+        "split_hash": parts.hash,
+        "records": parts.sizes(),
+        "dataset": fingerprint,
+        "mixture": weights,
+        "pretrained": pretrained,
+        "provenance": provenance(),
+        "conversion": earlier.get("conversion") if earlier else None,
+    }
 
 
 def write_split(

@@ -1,6 +1,7 @@
 """The training state and the pure functions that make and advance it."""
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,6 +50,10 @@ def make_train_step(
     The batch is split over the mesh, everything else replicated; batch statistics are those of the
     whole batch. The state is donated. Rows with `valid` 0 have no part in the loss. Dropout draws
     from the key folded with the step number, so there is no random state to keep.
+
+    A step whose loss or gradient is not finite counts, and changes nothing else of the state. The
+    figures `loss` and `grad_norm`, of the gradient over all parameters before any clipping, tell.
+    `unread` is the number of traces that could not be read.
     """
     graphdef = experiment.abstract().graphdef
     replicated, batched = layout.replicated, layout.batched
@@ -72,11 +77,15 @@ def make_train_step(
         )
         direction, opt = optimizer.update(gradients, state["opt"], state["params"])
         params = jax.tree.map(lambda p, d: p - rate * d, state["params"], direction)
-        new = {"step": state["step"] + 1, "params": params, "stats": stats, "opt": opt}
+        norm = optax.tree.norm(gradients)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        new = {"params": params, "stats": stats, "opt": opt}
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, {n: state[n] for n in new})
         unread = (1 - batch["readable"]).sum()
         if "unread_donors" in batch:
             unread += (batch["unread_donors"] >= 0).sum()
-        return new, {"loss": loss, "unread": unread}
+        figures = {"loss": loss, "grad_norm": norm, "unread": unread}
+        return {"step": state["step"] + 1, **new}, figures
 
     return train_step
 
@@ -99,3 +108,19 @@ def make_eval_step(
         return output, experiment.task.loss(output, batch)
 
     return eval_step
+
+
+def warn_of_recompilation(step: Any, batch: Batch) -> None:
+    """Warns if a jitted step has been compiled more than once, which batches of one shape forbid.
+
+    Args:
+        step: of `make_train_step`.
+        batch: the last one.
+    """
+    if (count := step._cache_size()) > 1:
+        shapes = ", ".join(f"{name} {leaf.dtype}{leaf.shape}" for name, leaf in batch.items())
+        warnings.warn(
+            f"the training step was compiled {count} times, although the shapes of batches never "
+            f"change; the last batch: {shapes}",
+            stacklevel=2,
+        )

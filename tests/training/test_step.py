@@ -1,5 +1,6 @@
 """The training step: what learns, what counts, and on how many devices."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -11,7 +12,12 @@ from seismollm_jax import experiment as experiments
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.parallel import Layout
 from seismollm_jax.training.optim import make_optimizer
-from seismollm_jax.training.step import make_eval_step, make_train_step, weighted_mean
+from seismollm_jax.training.step import (
+    make_eval_step,
+    make_train_step,
+    warn_of_recompilation,
+    weighted_mean,
+)
 from tests import setups
 
 ROWS, WINDOW, RATE = 16, 640, np.float32(1e-2)
@@ -168,6 +174,42 @@ def test_the_step_compiles_once() -> None:
         rate = layout.replicate(np.float32(1e-3 * seed))
         state, _ = step(state, frozen, arrays, key, rate)
         assert step._cache_size() == 1
+
+
+def test_another_compilation_is_noticed() -> None:
+    layout = setups.layout(8)
+    state, frozen = fresh("magnitude", layout)
+    step = make_train_step(experiment("magnitude"), ADAM, layout)
+    key, arrays = jax.random.key(3), batch("magnitude")
+    state, _ = step(state, frozen, layout.to_global(arrays), key, RATE)
+    warn_of_recompilation(step, arrays)
+    halved = {name: value[:8] for name, value in arrays.items()}
+    step(state, frozen, layout.to_global(halved), key, RATE)
+    with pytest.warns(UserWarning, match=r"compiled 2 times.*waveform float32\(8, 640, 3\)"):
+        warn_of_recompilation(step, halved)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_nothing_but_the_count(where: str) -> None:
+    layout, arrays = setups.layout(8), batch("magnitude")
+    state, frozen = fresh("magnitude", layout)
+    before = jax.device_get(state)
+    if where == "loss":
+        arrays["waveform"][3, 100, 1] = np.nan
+        step = step_of("magnitude", 8)
+    else:  # finite in every row, and too large for the norm over all parameters
+        made = experiment("magnitude")
+        steep = dataclasses.replace(
+            made.task, loss=lambda output, targets: 1e38 * made.task.loss(output, targets) / 1e4
+        )
+        step = make_train_step(dataclasses.replace(made, task=steep), ADAM, layout)
+    after, figures = jax.device_get(
+        step(state, frozen, layout.to_global(arrays), jax.random.key(3), RATE)
+    )
+    assert np.isfinite(figures["loss"]) == (where == "gradient")
+    assert not np.isfinite(figures["grad_norm"])
+    assert after.pop("step") == before.pop("step") + 1
+    jax.tree.map(np.testing.assert_array_equal, after, before)
 
 
 def test_rows_that_are_not_valid_do_not_count() -> None:
