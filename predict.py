@@ -8,6 +8,7 @@ from absl import app, flags
 
 import seismollm_jax as sj
 from seismollm_jax import command_line
+from seismollm_jax.data import catalogue
 from seismollm_jax.inference import figures, picks, streams
 
 CHECKPOINT = flags.DEFINE_string(
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> None:
     task = predictor.experiment.task
     print(f"{predictor.path}: {task.name}, {predictor.sampling_rate_hz:g} Hz")
     _check(predictor)
+    for line in catalogue.lacking_labels(predictor.description.get("labelled") or {}):
+        print(line)
     report = streams.Report()
     stream = streams.read(INPUT.value, report)
     segments, report = streams.segments(stream, predictor.sampling_rate_hz, report=report)

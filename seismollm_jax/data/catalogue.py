@@ -282,7 +282,31 @@ def _split_rows(
     return parts, None, 0
 
 
-def fingerprint(dataset: Dataset) -> str:
-    """Short hash of the trace names in order: tells whether two tables are the same catalogue."""
-    digest = hashlib.sha256("\n".join(dataset.table["trace_name"].astype(str)).encode())
-    return digest.hexdigest()[:16]
+def fingerprint(dataset: Dataset, rows: np.ndarray | None = None) -> str:
+    """Short hash of the trace names in order: tells whether two tables are the same catalogue.
+
+    With `rows` it is that of these alone, in their order.
+    """
+    names = dataset.table["trace_name"]
+    names = names if rows is None else names.iloc[rows]
+    return hashlib.sha256("\n".join(names.astype(str)).encode()).hexdigest()[:16]
+
+
+def labelled_records(dataset: Dataset, rows: np.ndarray, needs: Sequence[str]) -> dict[str, int]:
+    """Number of earthquake rows with each label out of those of which a task needs only one."""
+    table = dataset.table.iloc[rows]
+    earthquakes = table[table["category"] != "noise"]
+    names = [name for need in needs if "|" in need for name in need.split("|")]
+    return {name: int(earthquakes[name].notna().sum()) for name in names}
+
+
+def lacking_labels(labelled: Mapping[str, int]) -> list[str]:
+    """What to say of labels that no record of a training had, although others could have had them.
+
+    `labelled` is what `labelled_records` gives, as checkpoints keep it.
+    """
+    return [
+        f"no training record had {name}: what this network says of it means nothing"
+        for name, count in labelled.items()
+        if not count
+    ]

@@ -6,6 +6,10 @@ sequence at its step, whatever the number of workers, processes or devices was b
 """
 
 import dataclasses
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -255,7 +259,20 @@ class Stream:
 
 
 def _start_worker(worker: int, workers: int) -> None:
+    """Prepares a loader process: it ends when the training ends it, or is gone, and not before.
+
+    A batch system sends SIGTERM to all processes of a job; the training still needs batches to
+    come to the end of its step. And after a SIGKILL of the training nobody else would end it.
+    """
     keep_freed_memory()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _mark_flags_parsed() -> None:

@@ -88,6 +88,8 @@ def run(
     say(f"{stored.path}: {task.name}, {len(rows)} traces of {dataset.path}, split {part}")
     if EXPOSURES[exposure]:
         say(f"  {EXPOSURES[exposure]}")
+    for line in catalogue.lacking_labels(description.get("labelled") or {}):
+        say(f"  {line}")
     for line in parts.report():
         say(f"  {line}")
 

@@ -124,12 +124,13 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
     key = jax.random.wrap_key_data(key)
     state, frozen = make_init(experiment, optimizer, layout)(key)
     checkpoints = Checkpoints(workdir, maximise=task.maximise)
+    standing = description(experiment, dataset, parts)
     earlier = checkpoints.latest_description()
     scores: dict[str, float] = {}
     lost: list[str] = []
     epoch = Epoch()
     if earlier:
-        check_continues(earlier, experiment, parts, mixture.weights(dataset))
+        check_continues(earlier, experiment, standing)
         state, frozen = checkpoints.restore(state, frozen)
         progress, pretrained = earlier["progress"], earlier["pretrained"]
         scores = {k: math.nan if v is None else v for k, v in earlier["validation"].items()}
@@ -148,20 +149,21 @@ def _run(config: Mapping[str, Any], workdir: Path) -> dict[str, float]:
             f"{steps} with this data and train.batch_size={settings['batch_size']}: raise "
             "train.epochs, or begin anew from its weights with start_from"
         )
-    fingerprint, weights = catalogue.fingerprint(dataset), mixture.weights(dataset)
-    standing = description(experiment, parts, fingerprint, weights, pretrained, earlier)
+    standing |= {
+        "pretrained": pretrained,
+        "conversion": earlier.get("conversion") if earlier else None,
+    }
     reporter = Reporter(workdir, steps=steps, start=start, active=parallel.is_main())
     if parallel.is_main():
         (workdir / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         # A run that continues has the same split, and its first description of it stays.
         if not earlier or not (workdir / split_files.NAME).exists():
-            write_split(workdir, dataset, fingerprint, parts, data["split"])
+            write_split(workdir, dataset, standing["dataset"], parts, data["split"])
     for line in (
         *lost,
-        *summary(experiment, state, frozen, pretrained, dataset, parts, layout),
+        *summary(experiment, state, frozen, standing, dataset, parts, layout),
+        *(seen_before(config, dataset, parts) if not earlier else ()),
     ):
-        reporter.say(line)
-    for line in seen_before(config, dataset, parts) if not earlier else ():
         reporter.say(line)
     reporter.say(
         f"training: {epochs} epochs of {epoch_steps} steps of {settings['batch_size']} windows; "

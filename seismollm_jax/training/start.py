@@ -1,7 +1,7 @@
 """How a training run begins: its first weights, its checks and its first lines."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ from seismollm_jax.training.provenance import provenance
 from seismollm_jax.training.repair import newest
 
 HELD_OUT = ("val", "test")
+STANDING = {
+    "the split of the data": "split_hash",
+    "the numbers of records": "records",
+    "the weights of the mixture": "mixture",
+    "the order of the training records": "order",
+}
+"""What may not change in a run -> field of its description."""
 
 
 def first_weights(
@@ -70,23 +77,38 @@ def first_weights(
 def seen_before(config: Mapping[str, Any], dataset: Dataset, parts: catalogue.Parts) -> list[str]:
     """What to say of traces that `start_from` was trained on and that this run validates or tests.
 
-    Nothing if there are none, or if the run that it comes from left no split file to tell.
+    Nothing if there are none, or if the run that it comes from left no split file to tell. Names
+    are compared without those of a mixture's members, so that a member is recognised alone.
     """
     if not config["start_from"]:
         return []
-    file = find(config["start_from"]).parents[1] / split_files.NAME
+    checkpoint = find(config["start_from"])
+    file = checkpoint.parents[1] / split_files.NAME
     if not file.is_file():
         return []
-    trained = set(split_files.read(file).names["train"].tolist())
+    before = read_description(checkpoint).get("mixture") or {}
+    trained = {_own_name(name, before) for name in split_files.read(file).names["train"]}
+    now = mixture.weights(dataset)
     names = dataset.table["trace_name"].to_numpy(object)
-    seen = {part: sum(name in trained for name in names[parts.rows[part]]) for part in HELD_OUT}
+    seen = {
+        part: sum(_own_name(name, now) in trained for name in names[parts.rows[part]])
+        for part in HELD_OUT
+    }
     if not any(seen.values()):
         return []
     counts = ", ".join(f"{count} of {part}" for part, count in seen.items())
+    remedy = f"; data.split.by=file with data.split.path={file} keeps them apart"
     return [
-        f"the network of start_from was trained on traces that are held out here ({counts}), so "
-        f"scores come out too good; data.split.by=file with data.split.path={file} keeps them apart"
+        "the network of start_from was trained on traces with the names of some that are held out "
+        f"here ({counts}), so scores come out too good"
+        + (remedy if before.keys() == now.keys() else "")
     ]
+
+
+def _own_name(name: str, members: Collection[str]) -> str:
+    """The trace name that a record has in its own dataset."""
+    member, slash, own = name.partition("/")
+    return own if slash and member in members else name
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
@@ -152,8 +174,7 @@ def check_parts(parts: catalogue.Parts, dataset: Dataset, how: Mapping[str, Any]
 def check_continues(
     earlier: Mapping[str, Any],
     experiment: Experiment,
-    parts: catalogue.Parts,
-    weights: Mapping[str, float | None],
+    standing: Mapping[str, Any],
 ) -> None:
     """Refuses to continue a run as another one.
 
@@ -164,8 +185,7 @@ def check_continues(
     Args:
         earlier: description of the checkpoint.
         experiment: of this run.
-        parts: of this run.
-        weights: of the members of its mixture.
+        standing: `description` of this run.
 
     Raises:
         ValueError: naming what differs.
@@ -178,12 +198,11 @@ def check_continues(
         "optim.name": (before["optim"]["name"], now["optim"]["name"]),
     }
     if earlier["split_hash"] is not None:
-        pairs["the split of the data"] = (earlier["split_hash"], parts.hash)
-        if earlier.get("records") is not None:
-            pairs["the numbers of records"] = (earlier["records"], parts.sizes())
+        for name, field in STANDING.items():
+            if earlier.get(field) is not None:  # earlier versions left some out
+                pairs[name] = (earlier[field], standing[field])
         for name in ("seed", "augment", "options"):
             pairs[name] = (before[name], _as_json(now[name]))
-        pairs["the weights of the mixture"] = (earlier.get("mixture") or {}, dict(weights))
         for name in ("batch_size", "shuffle"):
             pairs[f"train.{name}"] = (before["train"][name], now["train"][name])
     for name, (old, new) in pairs.items():
@@ -206,24 +225,15 @@ def _shown(value: Any, other: Any) -> Any:
     return value
 
 
-def description(
-    experiment: Experiment,
-    parts: catalogue.Parts,
-    fingerprint: str,
-    weights: Mapping[str, float | None],
-    pretrained: Mapping[str, Any],
-    earlier: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What every checkpoint of a run says alike.
+def description(experiment: Experiment, dataset: Dataset, parts: catalogue.Parts) -> dict[str, Any]:
+    """What every checkpoint of a run says alike, but for where its first weights come from.
 
     Args:
         experiment: of the run.
+        dataset: of the run.
         parts: the split.
-        fingerprint: of the catalogue.
-        weights: of the members of a mixture.
-        pretrained: where the first weights come from.
-        earlier: description of the checkpoint that the run continues from.
     """
+    train = parts.rows["train"]
     return {
         "task": experiment.task.name,
         "config": experiment.config,
@@ -231,11 +241,11 @@ def description(
         "contract": experiment.contract(),
         "split_hash": parts.hash,
         "records": parts.sizes(),
-        "dataset": fingerprint,
-        "mixture": weights,
-        "pretrained": pretrained,
+        "dataset": catalogue.fingerprint(dataset),
+        "order": catalogue.fingerprint(dataset, train),
+        "labelled": catalogue.labelled_records(dataset, train, experiment.task.needs),
+        "mixture": mixture.weights(dataset),
         "provenance": provenance(),
-        "conversion": earlier.get("conversion") if earlier else None,
     }
 
 
@@ -271,7 +281,7 @@ def summary(
     experiment: Experiment,
     state: Mapping[str, Any],
     frozen: Mapping[str, Any],
-    pretrained: Mapping[str, Any],
+    standing: Mapping[str, Any],
     dataset: Any,
     parts: catalogue.Parts,
     layout: parallel.Layout,
@@ -283,7 +293,7 @@ def summary(
     lines = [
         f"task {experiment.task.name} ({experiment.task.short_name}), model "
         f"{experiment.family.name}: {total:,} parameters, {trainable:,} learn",
-        f"weights: {pretrained['source']}",
+        f"weights: {standing['pretrained']['source']}",
         f"devices: {layout.devices} x {jax.devices()[0].device_kind}, "
         f"{jax.process_count()} process(es)",
         f"data: {dataset.path}, {len(dataset.table)} traces; {rows} (split by "
@@ -291,6 +301,10 @@ def summary(
     ]
     lines += [f"  {line}" for line in mixture.summary(dataset, parts.rows)]
     lines += [f"  {line}" for line in parts.report()]
+    if labelled := standing["labelled"]:
+        counts = ", ".join(f"{count} with {name}" for name, count in labelled.items())
+        lines.append(f"  training records: {counts}")
+    lines += [f"  {line}" for line in catalogue.lacking_labels(labelled)]
     events, traces = splits.shared_events(parts.rows, dataset.table)
     if events:
         lines.append(

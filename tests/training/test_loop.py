@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seismollm_jax.evaluation import run
 from seismollm_jax.training import loop
 from seismollm_jax.training.checkpoint import CheckpointError, find, load, read_description
 from seismollm_jax.training.optim import Triangle
@@ -266,7 +268,10 @@ def test_traces_of_the_earlier_training_are_named_when_held_out(
     other = {**changes, "data.split.by": "row", "data.split.seed": 3}
     loop.run(config(data_folder, **other), tmp_path / "other")
     console = capsys.readouterr().out
-    assert "start_from was trained on traces that are held out here (" in console
+    assert "with the names of some that are held out here (" in console
+        "start_from was trained on traces with the names of some that are held out here ("
+        in console
+    )
     repair = {"data.split.by": "file", "data.split.path": str(straight / "split.csv.gz")}
     assert f"data.split.path={straight / 'split.csv.gz'}" in console
     loop.run(config(data_folder, **changes, **repair), tmp_path / "mended")
@@ -285,3 +290,49 @@ def test_fine_tuning_of_something_else(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         loop.run(config(data_folder, start_from=str(straight), **changes), tmp_path)
+
+
+def test_a_member_alone_is_recognised_after_a_mixture(
+    straight: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """And the other way round: a mixture after one of its members."""
+    mix = tmp_path / "mix.toml"
+    mix.write_text(f"[one]\nformat = 'stead'\npath = '{data_folder}'")
+    mixed = {"data.format": "mixture", "data.path": str(mix), "train.epochs": 1}
+    other = {"data.split.by": "row", "data.split.seed": 3, "train.epochs": 1}
+    loop.run(config(data_folder, **mixed), tmp_path / "mixed")
+    capsys.readouterr()
+    loop.run(config(data_folder, **other, start_from=str(tmp_path / "mixed")), tmp_path / "alone")
+    console = capsys.readouterr().out
+    assert "with the names of some that are held out here (" in console
+    assert "keeps them apart" not in console  # the names in that file are those of the mixture
+    loop.run(config(data_folder, **{**mixed, **other}, start_from=str(straight)), tmp_path / "b")
+    assert "held out here (" in capsys.readouterr().out
+
+
+def test_records_in_another_order_are_another_run(data_folder: Path, tmp_path: Path) -> None:
+    """Batches are made by position, so the rest of the run would see other ones."""
+    folder = shutil.copytree(data_folder, tmp_path / "data")
+    ways = {"data.split.by": "event", "train.epochs": 1}
+    loop.run(stead(folder, **ways), tmp_path / "run")
+    table = pd.read_csv(folder / "merge.csv", low_memory=False)
+    table.iloc[::-1].to_csv(folder / "merge.csv", index=False)
+    with pytest.raises(ValueError, match="began with the order of the training records = "):
+        loop.run(stead(folder, **{**ways, "train.epochs": 2}), tmp_path / "run")
+
+
+def test_a_label_that_nobody_has_is_named(
+    data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A picker trained on P alone answers for S too, and must be known to mean nothing by it."""
+    folder = shutil.copytree(data_folder, tmp_path / "data")
+    table = pd.read_csv(folder / "merge.csv", low_memory=False)
+    table.assign(s_arrival_sample=np.nan).to_csv(folder / "merge.csv", index=False)
+    changes = {"data.format": "stead", "train.epochs": 1}
+    loop.run(setups.config("picking", folder, changes), tmp_path / "run")
+    console = capsys.readouterr().out
+    assert re.search(r"training records: \d+ with p_sample, 0 with s_sample", console)
+    said = "no training record had s_sample: what this network says of it means nothing"
+    assert said in console
+    run.run(tmp_path / "run", tmp_path / "out", part="val")
+    assert said in capsys.readouterr().out
