@@ -269,9 +269,6 @@ def test_traces_of_the_earlier_training_are_named_when_held_out(
     loop.run(config(data_folder, **other), tmp_path / "other")
     console = capsys.readouterr().out
     assert "with the names of some that are held out here (" in console
-        "start_from was trained on traces with the names of some that are held out here ("
-        in console
-    )
     repair = {"data.split.by": "file", "data.split.path": str(straight / "split.csv.gz")}
     assert f"data.split.path={straight / 'split.csv.gz'}" in console
     loop.run(config(data_folder, **changes, **repair), tmp_path / "mended")
