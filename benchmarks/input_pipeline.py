@@ -51,11 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     add("--folder", type=Path, help="keep the files here, and use those that are there")
     add("--sources", nargs="+", choices=pipeline_data.SOURCES, default=pipeline_data.SOURCES)
     add("--batch", type=int, default=64, help="samples of a batch")
-    add("--batches", type=int, default=24, help="timed in one thread in each round")
-    add("--loader-batches", type=int, default=96, help="timed through loaders in each round")
-    add("--rounds", type=int, default=5)
+    add("--batches", type=int, default=12, help="timed in one thread in each round")
+    add("--loader-batches", type=int, default=24, help="timed through loaders in each round")
+    add("--rounds", type=int, default=3)
     add("--workers", type=int, nargs="*", help="loader processes; 0, 1, ... number of cores")
-    add("--memory-samples", type=int, default=200_000, help="length of the runs for memory")
+    add("--memory-samples", type=int, default=100_000, help="length of the runs for memory")
     given = parser.parse_args(arguments)
     for name in ("traces", "batch", "batches", "loader_batches", "rounds"):
         if getattr(given, name) < 1:

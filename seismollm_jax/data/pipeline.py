@@ -97,7 +97,10 @@ class SampleMaker:
                 events=self.events,
                 noise=self.noise,
             )
-        sample = make_sample(record, np.random.default_rng(words), self.options, augmentation)
+        # Normal numbers for noise bound an augmented sample; SFC64 draws them a sixth faster.
+        bits = np.random.SFC64 if stream == AUGMENTED else np.random.PCG64
+        rng = np.random.Generator(bits(words))
+        sample = make_sample(record, rng, self.options, augmentation)
         targets = self.encode(sample)
         for name, value in targets.items():
             if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
