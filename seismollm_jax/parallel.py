@@ -142,10 +142,17 @@ class Layout:
         )
 
 
+def layout_over(devices: Sequence[Any]) -> Layout:
+    """The mesh over chosen devices, which may be descriptions of chips that are not there."""
+    # make_mesh defaults to explicit axis types, under which shardings become part of the types.
+    return Layout(
+        jax.make_mesh((len(devices),), (DATA,), devices=devices, axis_types=(AxisType.Auto,))
+    )
+
+
 def make_layout() -> Layout:
     """The mesh over every device there is."""
-    # make_mesh defaults to explicit axis types, under which shardings become part of the types.
-    return Layout(jax.make_mesh((jax.device_count(),), (DATA,), axis_types=(AxisType.Auto,)))
+    return layout_over(jax.devices())
 
 
 def gather(tree: Any) -> Any:
@@ -158,10 +165,3 @@ def gather(tree: Any) -> Any:
 def is_main() -> bool:
     """Whether this process writes tables, logs and pictures."""
     return jax.process_index() == 0
-
-
-def layout_over(devices: Sequence[Any]) -> Layout:
-    """The mesh over chosen devices, which may be descriptions of chips that are not there."""
-    return Layout(
-        jax.make_mesh((len(devices),), (DATA,), devices=devices, axis_types=(AxisType.Auto,))
-    )

@@ -7,12 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType
 
 from seismollm_jax import experiment as experiments
 from seismollm_jax import tasks
 from seismollm_jax.experiment import Experiment
-from seismollm_jax.parallel import DATA, Layout
+from seismollm_jax.parallel import Layout, layout_over
 from seismollm_jax.training.checkpoint import Checkpoints
 from seismollm_jax.training.optim import make_optimizer
 
@@ -50,10 +49,7 @@ def config(
 
 def layout(devices: int) -> Layout:
     """A mesh over the first so many of the eight devices."""
-    mesh = jax.make_mesh(
-        (devices,), (DATA,), devices=jax.devices()[:devices], axis_types=(AxisType.Auto,)
-    )
-    return Layout(mesh)
+    return layout_over(jax.devices()[:devices])
 
 
 def random_arrays(experiment: Experiment, seed: int = 0) -> tuple[Arrays, Arrays, Arrays]:
