@@ -12,7 +12,6 @@ authors of the PyTorch original and its predecessor. All point into the same wav
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from seismollm_jax import atomic_files
 from seismollm_jax.data.hdf5_catalogue import (
     MISSING,
     MISSING_CODE,
@@ -253,12 +253,8 @@ def make_light(directory: str | Path) -> tuple[int, int]:
     light = pd.concat(kept, ignore_index=True)
     if light.empty:
         raise ValueError(f"no row of {directory} has a value in every column")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with atomic_files.whole(target) as temporary:
         light.to_csv(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return total, len(light)
 
 

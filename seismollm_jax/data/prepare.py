@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seismollm_jax import atomic_files
 from seismollm_jax.data import catalogue, prepared, remote
 from seismollm_jax.data.packing import DTYPES, Accuracy
 from seismollm_jax.data.records import COMPONENTS, Dataset
@@ -198,7 +199,7 @@ def _claim(folder: Path, plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "give another --output, or remove that folder"
         )
     notes.mkdir(parents=True, exist_ok=True)
-    prepared.write_whole(notes / PLAN, json.dumps(plan).encode())
+    atomic_files.write(notes / PLAN, json.dumps(plan).encode())
     for note in notes.glob("shard-*.json"):
         shard = json.loads(note.read_text())
         known[shard["file"]] = shard
@@ -246,7 +247,7 @@ def _run(
             found[shard["file"]] = shard
             note = {name: value for name, value in shard.items() if name != "kept"}
             path = folder / PROGRESS / f"{Path(shard['file']).stem}.json"
-            prepared.write_whole(path, json.dumps(note).encode())
+            atomic_files.write(path, json.dumps(note).encode())
             done += shard["rows"]
             bad += len(shard["unreadable"])
             progress(shard["rows"])
@@ -296,7 +297,7 @@ def _finish(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([("row", "trace_name", "reason"), *lost])
-    prepared.write_whole(folder / prepared.UNREADABLE, text.getvalue().encode())
+    atomic_files.write(folder / prepared.UNREADABLE, text.getvalue().encode())
     write_table(folder / prepared.INDEX, rows)
     shards = [{n: v for n, v in shard.items() if n != "kept"} for shard in found]
     description = {
@@ -314,7 +315,7 @@ def _finish(
         "index": prepared.entry(folder / prepared.INDEX),
         "shards": shards,
     }
-    prepared.write_whole(folder / prepared.DESCRIPTION, json.dumps(description, indent=1).encode())
+    atomic_files.write(folder / prepared.DESCRIPTION, json.dumps(description, indent=1).encode())
 
 
 def _source_bytes(dataset: Dataset) -> int:

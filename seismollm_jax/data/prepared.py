@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seismollm_jax import atomic_files
 from seismollm_jax.data import array_records, remote
 from seismollm_jax.data.packing import unpack
 from seismollm_jax.data.records import Dataset, Report
@@ -117,7 +117,7 @@ def read(
         # A folder that is written anew at the same address gets another place in the cache.
         folder = remote.cache_folder() / hashlib.sha256(origin.encode() + text).hexdigest()[:16]
         remote.fetch(remote.join(path, INDEX), folder / INDEX, found["index"]["sha256"])
-        write_whole(folder / DESCRIPTION, text)
+        atomic_files.write(folder / DESCRIPTION, text)
     rows = read_table(folder / INDEX)
     if len(rows) != found["rows"]:
         raise ValueError(
@@ -190,13 +190,3 @@ def entry(path: Path) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "sha256": remote.sha256(path),
     }
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

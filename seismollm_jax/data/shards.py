@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from seismollm_jax import atomic_files
 from seismollm_jax.data import array_records, prepared
 from seismollm_jax.data.packing import Accuracy, pack
 from seismollm_jax.data.sources import BadTrace, WaveformSource
@@ -72,12 +73,8 @@ def write_shard(shard: Shard) -> dict[str, Any]:
             accuracy.measure(waveform, packed, name)
             yield packed
 
-    part = shard.path.with_name(f".{shard.path.name}.{os.getpid()}.partial")
-    try:
+    with atomic_files.whole(shard.path) as part:
         array_records.write(part, records(), compress=shard.compress)
-        part.replace(shard.path)
-    finally:
-        part.unlink(missing_ok=True)
     return {
         **prepared.entry(shard.path),
         "rows": len(shard.source),

@@ -21,6 +21,7 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
+from seismollm_jax import atomic_files
 from seismollm_jax.data import splits
 
 NAME = "split.csv.gz"  # in a working directory
@@ -69,10 +70,8 @@ def write(
     }
     text = "".join(f"# {key}: {json.dumps(value)}\n" for key, value in about.items())
     text = f"# {TITLE}\n{text}" + table.to_csv(index=False, lineterminator="\n")
-    partial = path.with_name(f"{path.name}.partial")
     # Level 6 is as small as 9 within a few per cent. Without a time in it the file is reproducible.
-    partial.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
-    partial.replace(path)
+    atomic_files.write(path, gzip.compress(text.encode(), compresslevel=6, mtime=0))
 
 
 def read(path: str | Path) -> SplitFile:

@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import json
 import os
-import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seismollm_jax import atomic_files
 from seismollm_jax.data.mseed_blocks import BlockCache
 from seismollm_jax.data.stream_traces import MSEED, SAC, SAC_HEADER, literal, read_traces, sac_order
 
@@ -181,15 +181,12 @@ def _write_index(path: Path, folder: Path, files: dict[str, Any]) -> Index:
     # Beside the files it names no folder, so that all of it can be moved.
     root = "" if path.parent == folder else str(folder)
     content = {"version": INDEX_VERSION, "root": root, "files": files}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as raw, gzip.open(raw, "wt", encoding="utf-8") as file:
-            json.dump(content, file)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with (
+        atomic_files.whole(path) as temporary,
+        temporary.open("wb") as raw,
+        gzip.open(raw, "wt", encoding="utf-8") as file,
+    ):
+        json.dump(content, file)
     return Index(path, folder, files)
 
 

@@ -7,7 +7,6 @@ Of a categorical column it holds the codes, -1 for missing, and `<name>.names` w
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from seismollm_jax import atomic_files
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -38,13 +39,8 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
             arrays[f"{name}.values"] = column.to_numpy()
         else:
             raise ValueError(f"the column {name} has the type {column.dtype}")
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with part.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_files.whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def read_table(path: Path) -> pd.DataFrame:
