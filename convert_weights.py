@@ -1,4 +1,6 @@
-"""Weights of other programs: python convert_weights.py {gpt2,from-torch,to-torch,inspect,verify}.
+"""Weights of other programs: python convert_weights.py COMMAND.
+
+Commands: gpt2, from-torch, to-torch, adapters, inspect, verify.
 
 Every command has its own --help; docs/pytorch.md explains them.
 """

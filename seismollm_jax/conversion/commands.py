@@ -3,19 +3,20 @@
 import argparse
 import dataclasses
 import os
-import shlex
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from seismollm_jax import tasks
-from seismollm_jax.conversion import from_torch, inspect, to_torch, verify
+from seismollm_jax.conversion import adapters, from_torch, inspect, to_torch, verify
 from seismollm_jax.conversion.foreign import DEFAULTS, ConfigFor, Given
 from seismollm_jax.conversion.report import Report
+from seismollm_jax.conversion.wording import continuing, described, flat, verified
 from seismollm_jax.models.seismollm import pretrained
+from seismollm_jax.training import backbone
 
 # -- commands ------------------------------------------------------------------------------------
 
@@ -101,6 +102,24 @@ def run_to_torch(args: argparse.Namespace, report: Report) -> None:
         print(f"GPT-2 written to {facts['gpt2_output']}")
 
 
+def run_adapters(args: argparse.Namespace, report: Report) -> None:
+    """Writes a checkpoint without what the pretrained backbone gives anyway."""
+    adapters.write(args.checkpoint, args.output, source=args.backbone, report=report)
+    facts = report.facts
+    print(
+        f"{facts['source']}: {facts['task']}\nwritten to {facts['output']}, without optimiser: "
+        f"{facts['numbers']:,} numbers, {facts['bytes'] / 1e6:.1f} MB"
+    )
+    if (left_out := facts["backbone"]) is None:
+        print("nothing of this network is frozen, so nothing else was left out")
+        return
+    print(
+        f"left out: {left_out['numbers']:,} numbers in {left_out['arrays']} frozen arrays, equal "
+        f"bit for bit to those of {left_out['source']!r}\nsha256 {left_out['sha256']}\n"
+        f"where that backbone lies elsewhere, {backbone.VARIABLE}=FOLDER says so"
+    )
+
+
 def run_inspect(args: argparse.Namespace, report: Report) -> None:
     """Prints what a file or directory holds."""
     inspect.inspect(args.source, report)
@@ -130,56 +149,6 @@ def run_verify(args: argparse.Namespace, report: Report) -> None:
     for name, value in outputs.items():
         if name != "windows":
             print(f"  outputs, {name}: {value:.1e} of their size (allowed {allowed:.0e})")
-
-
-# -- what they say -------------------------------------------------------------------------------
-
-
-def described(settings: Mapping[str, Any]) -> str:
-    """The sizes that matter, in a line."""
-    gpt2, lora = settings["gpt2"], settings["lora"]
-    adapters = (
-        f"LoRA of rank {lora['rank']}" if settings["tuning"] == "lora" else settings["tuning"]
-    )
-    return (
-        f"{settings['layers']} GPT-2 layers of width {gpt2['n_embd']} with {gpt2['n_head']} heads, "
-        f"{adapters}, patches of {settings['patch_size']}"
-    )
-
-
-def verified(result: Mapping[str, Any]) -> str:
-    """What the numerical comparison found."""
-    if result["passed"] is None:
-        return f"every tensor was read back and is equal; {result['reason']}"
-    return (
-        f"every tensor was read back and is equal; outputs in JAX {result['jax']} and PyTorch "
-        f"{result['torch']} differ by {result['largest_difference']:.1e} of their size (allowed "
-        f"{result['tolerance']:.0e})"
-    )
-
-
-def continuing(facts: Mapping[str, Any], workdir: Path, config_for: ConfigFor) -> str:
-    """The command that continues a converted training."""
-    task = facts["task"]
-    published = flat(config_for(task))
-    changes = [
-        shlex.quote(f"--config.{name}={value}")
-        for name, value in flat(facts["config"]).items()
-        if value != published.get(name) and name != "data.path"
-    ]
-    parts = [f"--config=configs/{task}.py", *changes, "--config.data.path=DATA"]
-    return " ".join(["python train.py", *parts, f"--workdir={shlex.quote(str(workdir))}"])
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Fields of nested tables by dotted name; tuples as they are."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = tuple(value) if isinstance(value, list) else value
-    return found
 
 
 # -- the command line ----------------------------------------------------------------------------
@@ -220,9 +189,7 @@ def parser() -> argparse.ArgumentParser:
     add_given(sub)
 
     sub = command("to-torch", run_to_torch)
-    sub.add_argument(
-        "--checkpoint", type=a_path, required=True, help="working or checkpoint directory"
-    )
+    add_checkpoint(sub)
     sub.add_argument("--output", type=a_path, help="file to write; must not exist")
     sub.add_argument(
         "--format", choices=to_torch.FORMATS, help="default: what the name of --output says, or pth"
@@ -238,6 +205,13 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--dry-run", action="store_true", help="print every tensor, write nothing")
 
+    sub = command("adapters", run_adapters)
+    add_checkpoint(sub)
+    sub.add_argument("--output", type=a_path, required=True, help="directory; must not exist")
+    sub.add_argument(
+        "--backbone", metavar="NAME", help="hub name or directory; default: the one of its training"
+    )
+
     sub = command("inspect", run_inspect)
     sub.add_argument(
         "--source", type=a_path, required=True, help="any file or directory of weights"
@@ -248,6 +222,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("b", type=a_path, metavar="B", help="another")
     add_given(sub)
     return top
+
+
+def add_checkpoint(sub: argparse.ArgumentParser) -> None:
+    """The flag for a checkpoint of this project."""
+    text = "working or checkpoint directory"
+    sub.add_argument("--checkpoint", type=a_path, required=True, help=text)
 
 
 def add_given(sub: argparse.ArgumentParser) -> None:

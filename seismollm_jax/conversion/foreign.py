@@ -21,7 +21,7 @@ from seismollm_jax.models.seismollm.names import MASK_REASON, checkpoint_table, 
 from seismollm_jax.models.seismollm.recognise import Recognised, recognise
 from seismollm_jax.models.weights import Extra, Rule, mismatches
 from seismollm_jax.tasks.base import Task
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training.provenance import provenance
 
 ConfigFor = Callable[[str], dict[str, Any]]  # task name -> its configuration, as plain dictionaries
 EXACT = ("float32", "float16", "bfloat16")  # what becomes float32 without loss
@@ -280,6 +280,7 @@ def _with_optimizer(experiment: Experiment, training: TrainingState | None) -> E
         return experiment
     config = dict(experiment.config)
     config["optim"] = {
+        **config["optim"],
         "name": training.optimizer,
         "weight_decay": training.weight_decay,
         "momentum": training.momentum,
@@ -314,5 +315,5 @@ def _describe(path: Path, experiment: Experiment, training: TrainingState | None
         "pretrained": {"source": f"PyTorch checkpoint {path.name}", "sha256": None},
         "progress": _progress(training),
         "validation": {},
-        "provenance": checkpoint.provenance(),
+        "provenance": provenance(),
     }

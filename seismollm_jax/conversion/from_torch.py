@@ -8,15 +8,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from seismollm_jax import atomic_files
 from seismollm_jax.conversion import comparison, tensor_files, training_state
 from seismollm_jax.conversion.foreign import ConfigFor, Given
 from seismollm_jax.conversion.network import Network, counters, identical
 from seismollm_jax.conversion.opening import open_network
-from seismollm_jax.conversion.report import ConversionError, Report, whole
+from seismollm_jax.conversion.report import ConversionError, Report
 from seismollm_jax.models.seismollm import pretrained
 from seismollm_jax.models.seismollm.names import VERSION
 from seismollm_jax.models.state import path as path_of
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training import checkpoint, saved
+from seismollm_jax.training.provenance import provenance
 
 READ_BACK_BYTES = 64 << 20  # of the written checkpoint, compared at a time
 
@@ -82,7 +84,7 @@ def convert(
         "ignored": dict(network.ignored),
         "counters": {"step": description["progress"]["step"], "values": counters(network)},
         "verification": verification,
-        "provenance": checkpoint.provenance(),
+        "provenance": provenance(),
         "earlier": file.notes.get("conversion"),
     }
     if not file.notes:
@@ -90,7 +92,7 @@ def convert(
     state = _training(network, arrays)
     frozen = {name: arrays[name] for name in experiment.abstract().frozen}
     del network, file  # their memory maps, before Orbax takes memory of its own
-    with whole(output) as folder:
+    with atomic_files.whole(output) as folder:
         folder.mkdir()
         _write(folder, state, frozen, description, maximise=experiment.task.maximise)
         _compare(folder, arrays)
@@ -160,13 +162,13 @@ def _write(
 
 def _compare(folder: Path, arrays: dict[str, jax.Array]) -> None:
     """Reads the checkpoint again, a part at a time, and compares it bit for bit."""
-    path, group, size = checkpoint.find(folder), [], 0
+    path, group, size = saved.find(folder), [], 0
     names = list(arrays)
     for i, name in enumerate(names):
         group.append(name)
         size += arrays[name].nbytes
         if size > READ_BACK_BYTES or i == len(names) - 1:
-            again = checkpoint.read_some(path, group)
+            again = saved.read_some(path, group)
             for one in group:
                 if not identical(np.asarray(arrays[one]), again[one]):
                     raise ConversionError(path, [f"{one} was not written as it is; disk failing?"])

@@ -23,7 +23,7 @@ from seismollm_jax.models.seismollm.recognise import recognise
 from seismollm_jax.models.state import key as name_of
 from seismollm_jax.models.weights import Rule
 from seismollm_jax.tasks.base import Task
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training import backbone, saved
 
 
 def inspect(source: Path, report: Report) -> None:
@@ -52,7 +52,7 @@ def inspect(source: Path, report: Report) -> None:
 def _is_gpt2(directory: Path) -> bool:
     """Whether it is a Hugging Face directory; a working directory has a config.json too."""
     file = directory / "config.json"
-    if not file.is_file() or (directory / checkpoint.FOLDER).is_dir():
+    if not file.is_file() or (directory / saved.FOLDER).is_dir():
         return False
     try:
         return "backbone" not in json.loads(file.read_text())
@@ -71,11 +71,11 @@ def _add(report: Report, tensors: list[Tensor]) -> None:
 
 
 def _inspect_checkpoint(directory: Path, report: Report) -> None:
-    path = checkpoint.find(directory)
-    description = checkpoint.read_description(path)
+    path = saved.find(directory)
+    description = saved.read_description(path)
     report.facts |= {"format": "checkpoint", "path": str(path)}
     report.facts |= _described(description)
-    parts = checkpoint.read_shapes(path)
+    parts = saved.read_shapes(path)
     tensors = [
         Tensor("", name, what, shape, dtype)
         for part, what in (("params", "learns"), ("frozen", "frozen"), ("stats", "statistic"))
@@ -86,6 +86,8 @@ def _inspect_checkpoint(directory: Path, report: Report) -> None:
         what: sum(math.prod(tensor.shape) for tensor in tensors if tensor.transform == what)
         for what in ("learns", "frozen")
     }
+    if backbone.ENTRY in description:
+        report.facts["left out"] = description[backbone.ENTRY]
 
 
 def _described(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from seismollm_jax.models import seismollm
 from seismollm_jax.models.seismollm.names import checkpoint_table
 from seismollm_jax.models.state import key as name_of
 from seismollm_jax.models.weights import COUNTER, Rule
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training import saved
 
 
 def open_network(path: Path, given: Given, config_for: ConfigFor) -> Network:
@@ -43,8 +43,8 @@ def open_network(path: Path, given: Given, config_for: ConfigFor) -> Network:
 
 
 def _open_checkpoint(directory: Path, given: Given) -> Network:
-    path = checkpoint.find(directory)
-    description = checkpoint.read_description(path)
+    path = saved.find(directory)
+    description = saved.read_description(path)
     experiment = experiments.make(description["config"], description["settings"])
     if experiment.family.name != seismollm.FAMILY.name:
         raise ConversionError(path, [f"a network of the family {experiment.family.name}"])
@@ -55,11 +55,11 @@ def _open_checkpoint(directory: Path, given: Given) -> Network:
 
     @functools.cache
     def arrays() -> dict[str, Any]:
-        stored = checkpoint.load(path)
+        stored = saved.load(path)
         found = {**stored.params, **stored.frozen, **stored.stats}
         ours = {name_of(p): shape for p, shape in state_shapes(experiment).items()}
         if {name: tuple(leaf.shape) for name, leaf in found.items()} != ours:
-            raise checkpoint.CheckpointError(
+            raise saved.CheckpointError(
                 f"{path}: its arrays are not those of its own settings; the checkpoint is damaged"
             )
         return found
@@ -74,7 +74,9 @@ def _open_checkpoint(directory: Path, given: Given) -> Network:
 
     @functools.cache
     def training() -> TrainingState | None:
-        return None if given.weights_only else _stored_training(path, description, experiment)
+        if given.weights_only or not saved.has_training(description):
+            return None
+        return _stored_training(path, description, experiment)
 
     dtypes = {e.key: "float32" if isinstance(e, Rule) else e.dtype for e in table}
     return Network(
@@ -93,4 +95,4 @@ def _stored_training(
         best=progress["best"],
     )
     empty = training_state.optimizer_state(blank, experiment.abstract().params)
-    return training_state.filled(blank, checkpoint.read_optimizer(path, empty))
+    return training_state.filled(blank, saved.read_optimizer(path, empty))

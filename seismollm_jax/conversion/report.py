@@ -2,14 +2,11 @@
 
 import dataclasses
 import json
-import os
-import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seismollm_jax import atomic_files
 from seismollm_jax.conversion.network import Tensor
 
 SHOWN = 100  # problems in a message; a network has some 200 arrays
@@ -68,26 +65,5 @@ class Report:
             "tensors": [dict(zip(COLUMNS, row, strict=True)) for row in self.rows],
             "problems": self.problems,
         }
-        with whole(path) as temporary:  # in place of an earlier report
+        with atomic_files.whole(path) as temporary:  # in place of an earlier report
             temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
-
-
-@contextmanager
-def whole(output: Path) -> Iterator[Path]:
-    """A temporary name beside `output` for a file or directory that is to become it.
-
-    It gets its name when everything has been written and checked, or vanishes.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        yield temporary
-        temporary.rename(output)
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
-        for _ in range(50):  # a library's threads may still be writing when a run is interrupted
-            shutil.rmtree(temporary, ignore_errors=True)
-            if not temporary.exists():
-                break
-            time.sleep(0.1)

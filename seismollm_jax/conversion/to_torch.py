@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seismollm_jax import atomic_files
 from seismollm_jax.conversion import (
     comparison,
     safetensors_files,
@@ -18,12 +19,13 @@ from seismollm_jax.conversion.folding import fold
 from seismollm_jax.conversion.foreign import ConfigFor, Given
 from seismollm_jax.conversion.network import Network, identical
 from seismollm_jax.conversion.opening import open_network
-from seismollm_jax.conversion.report import ConversionError, Report, whole
+from seismollm_jax.conversion.report import ConversionError, Report
 from seismollm_jax.conversion.tensor_files import TensorFile
 from seismollm_jax.models.seismollm import pretrained
 from seismollm_jax.models.seismollm.gpt2 import ADAPTED_LAYERS
 from seismollm_jax.models.seismollm.names import PLAIN_PREFIX, VERSION, gpt2_rules
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training import saved
+from seismollm_jax.training.provenance import provenance
 
 FORMATS = ("pth", "safetensors")
 """File formats that can be written."""
@@ -70,7 +72,7 @@ def convert(
         if path is not None and path.exists() and not dry_run:
             raise FileExistsError(f"{path} exists; choose another name or remove it")
     if not directory.is_dir():
-        raise checkpoint.CheckpointError(f"{directory} is not a directory with a checkpoint")
+        raise saved.CheckpointError(f"{directory} is not a directory with a checkpoint")
     file_format = file_format or _format_of(output)
     needs_torch = output is not None and file_format == "pth" and not dry_run
     if needs_torch and not comparison.has_torch():
@@ -80,6 +82,7 @@ def convert(
         )
     bare = weights_only or merge_lora or file_format == "safetensors"
     network = open_network(directory, Given(weights_only=bare), config_for)
+    bare = bare or network.training() is None  # a checkpoint may have no optimiser
     written = fold(network) if merge_lora else network
     _fill(report, written)
     if dry_run:
@@ -99,7 +102,7 @@ def convert(
                 "rules": VERSION,
                 "merged": merge_lora,
                 "verification": verification,
-                "provenance": checkpoint.provenance(),
+                "provenance": provenance(),
                 "earlier": network.description.get("conversion"),
             },
         }
@@ -146,7 +149,7 @@ def _write(
     network: Network, output: Path, file_format: str, notes: dict[str, Any], *, bare: bool
 ) -> None:
     values = {e.key: np.asarray(network.read(e.key), order="C") for e in network.table}
-    with whole(output) as temporary:
+    with atomic_files.whole(output) as temporary:
         if file_format == "safetensors":
             safetensors_files.write(temporary, values, notes)
         elif bare:
@@ -216,7 +219,7 @@ def _write_gpt2(network: Network, output: Path) -> None:
         "resid_pdrop": config.gpt2.resid_pdrop,
         "torch_dtype": "float32",
     }
-    with whole(output) as temporary:
+    with atomic_files.whole(output) as temporary:
         temporary.mkdir()
         (temporary / "config.json").write_text(json.dumps(fields, indent=1) + "\n")
         arrays |= {"wte.weight": np.zeros((0, config.gpt2.n_embd), np.float32)}

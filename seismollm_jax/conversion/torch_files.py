@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from seismollm_jax import atomic_files
+
 NOTES = "seismollm_jax"  # key of what this project adds to files it writes
 ZIP = b"PK\x03\x04"
 OLD = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the old format's first number, after two bytes
@@ -82,15 +84,13 @@ def new_file(path: Path) -> Iterator[Path]:
         raise FileExistsError(f"{path} exists; choose another name or remove it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: its folder does not exist; create it first")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        part = Path(folder) / "part"
+    with atomic_files.whole(path) as part:
         part.touch()
         mode = part.stat().st_mode & 0o777  # as the umask has it; safetensors would hide the file
         yield part
         part.chmod(mode)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.replace(path)
 
 
 def _torch(path: Path, *, reading: bool = True) -> Any:

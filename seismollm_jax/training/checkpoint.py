@@ -1,40 +1,36 @@
-"""Checkpoints on disk. Orbax stays behind this module.
+"""Checkpoints on disk: writing and keeping them. Orbax stays behind this module and `saved`.
 
 A checkpoint is a directory with three items: `model` (parameters and statistics, flat names),
 `train` (step and optimiser), and `description` (JSON: configuration, model settings, preprocessing
-contract, split, progress, provenance). Evaluation, prediction and conversion read `model` and
+contract, split, progress, provenance). Of a run with averaged weights, these are in `model`, and
+those that go on learning in `train`. Evaluation, prediction and conversion read `model` and
 `description` and need no other file.
 """
 
 import contextlib
-import dataclasses
-import json
 import math
-import warnings
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from seismollm_jax import parallel
 from seismollm_jax.models.state import Arrays
-from seismollm_jax.training.provenance import provenance as provenance  # part of a description
+from seismollm_jax.training import backbone
+from seismollm_jax.training.backbone import ENTRY
+from seismollm_jax.training.saved import (
+    FOLDER,
+    FORMAT,
+    CheckpointError,
+    checksum,
+    read_description,
+)
+from seismollm_jax.training.step import evaluated
 
-FORMAT = 1
-FOLDER = "checkpoints"  # below the working directory
 MONITOR, STEP = "monitor", "step"  # the figure that decides which checkpoint is best, and when
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is not there, damaged, or made for something else; or cannot be saved."""
-
-
-class DamagedError(CheckpointError):
-    """A checkpoint whose files are not as they were written."""
 
 
 class Checkpoints:
@@ -83,13 +79,13 @@ class Checkpoints:
     ) -> None:
         """Writes the checkpoint of `step`; every process takes part. Returns when it is on disk.
 
-        A `monitor` that is None or not finite never makes it the best one.
+        A `monitor` that is None or not finite never makes it the best one. Frozen arrays that the
+        description names as those of a backbone are left out.
 
         Raises:
             CheckpointError: it could not be written, or there is a later one.
         """
-        model = {"params": state["params"], "stats": state["stats"], "frozen": frozen}
-        train = {"step": state["step"], "opt": state["opt"]}
+        model, train = _items(state, {} if description.get(ENTRY) else frozen)
         sums = {"model": checksum(model), "train": checksum(train)}
         figure = self._worst if monitor is None or not math.isfinite(monitor) else monitor
         before, folder = self.steps(), self._manager.directory
@@ -131,16 +127,19 @@ class Checkpoints:
 
         Raises:
             CheckpointError: of another network or optimiser.
+            BackboneError: it leaves out what comes from a backbone, and that cannot be had.
         """
-        step = self._manager.latest_step()
+        step, about = self._manager.latest_step(), self.latest_description() or {}
+        path = Path(self._manager.directory) / str(step)
+        left_out = backbone.left_out(path, about, learnt=state["params"])
 
         def abstract(tree: Any) -> Any:
             return jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
             )
 
-        model = {"params": state["params"], "stats": state["stats"], "frozen": frozen}
-        train = {"step": state["step"], "opt": state["opt"]}
+        stored = {name: leaf for name, leaf in frozen.items() if name not in left_out}
+        model, train = _items(state, stored)
         try:
             items = self._manager.restore(
                 step,
@@ -154,9 +153,11 @@ class Checkpoints:
                 f"checkpoint {step} in {self._manager.directory} does not fit this configuration "
                 f"({error}): take the one it was made with, or use a fresh --workdir"
             ) from error
-        restored = items["model"]
-        state = {**items["train"], "params": restored["params"], "stats": restored["stats"]}
-        return state, restored["frozen"]
+        network = dict(items["model"])
+        rest = {n: parallel.place(v, frozen[n].sharding) for n, v in left_out.items()}
+        frozen = network.pop("frozen") | rest
+        average = {"average": network} if "average" in state else {}
+        return {**network, **average, **items["train"]}, frozen
 
     def steps(self) -> list[int]:
         """Steps with a checkpoint."""
@@ -169,180 +170,33 @@ class Checkpoints:
             self._manager.close()
 
 
-def checksum(tree: Any) -> int:
-    """A sum over the bytes of all arrays of a tree, in whatever order they come."""
-    leaves = jax.tree.leaves(jax.device_get(tree))
-    return sum(zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for leaf in leaves) % 2**32
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """A checkpoint's network, read for use."""
-
-    path: Path
-    params: Arrays
-    frozen: Arrays
-    stats: Arrays
-    description: dict[str, Any]
-
-
-def find(directory: str | Path) -> Path:
-    """The checkpoint meant by `directory`: itself, or the best one of a working directory.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    root = Path(directory).expanduser().absolute()
-    if (root / "model").is_dir() and (root / "description").is_dir():
-        return root
-    folder = root / FOLDER if (root / FOLDER).is_dir() else root
-    found: dict[Path, dict[str, Any]] = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name.isdigit() and (path / "description").is_dir():
-            found[path] = read_description(path)
-    if not found:
-        raise CheckpointError(
-            f"{root} holds no checkpoint; give the --workdir of a training run, its "
-            f"{FOLDER} folder, or one checkpoint in it"
-        )
-    # Every description names the best step so far, so the latest one knows.
-    latest = max(found, key=lambda path: int(path.name))
-    step = found[latest]["progress"]["best_step"]
-    if step is None:
-        warnings.warn(
-            f"no checkpoint in {folder} had a finite validation figure; taking the latest",
-            stacklevel=2,
-        )
-        return latest
-    if folder / str(step) not in found:
-        raise CheckpointError(
-            f"the best checkpoint, step {step}, is missing in {folder}; there are "
-            f"{sorted(int(path.name) for path in found)}: name one of them, {folder}/STEP"
-        )
-    return folder / str(step)
-
-
-def read_description(path: Path) -> dict[str, Any]:
-    """The JSON item of a checkpoint.
-
-    Raises:
-        CheckpointError: missing, damaged, or written by a later version.
-    """
-    file = path / "description" / "metadata"
-    try:
-        description = json.loads(file.read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise DamagedError(f"{file} cannot be read ({error}): the checkpoint is damaged") from None
-    if description.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has checkpoint format {description.get('format')}; this version reads "
-            f"{FORMAT}: use the seismollm_jax version that wrote it "
-            f"({description.get('provenance', {}).get('versions', {}).get('seismollm_jax', '?')})"
-        )
-    return description
-
-
-def verify(path: Path) -> None:
-    """Reads a whole checkpoint, on the process that calls, and compares it with its checksums.
-
-    Raises:
-        DamagedError: something is missing or not as it was written.
-        CheckpointError: written by a later version.
-    """
-    sums = read_description(path).get("sums", {})  # converted and older ones may have none
-    handler = ocp.PyTreeCheckpointHandler()
-    for item in ("model", "train"):
-        try:
-            stored = handler.metadata(path / item)
-            tree = stored.tree if hasattr(stored, "tree") else dict(stored)
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            arguments = ocp.args.PyTreeRestore(tree, restore_args=as_numpy)
-            found = checksum(handler.restore(path / item, args=arguments))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise DamagedError(f"{path / item} cannot be read ({error})") from error
-        if found != sums.get(item, found):
-            raise DamagedError(f"the arrays in {path / item} are not those that were written")
-
-
-def read_optimizer(path: Path, like: Any) -> Any:
-    """The optimiser's state of one checkpoint, on the default device.
+def write_network(
+    folder: Path, params: Arrays, frozen: Arrays, stats: Arrays, description: Mapping[str, Any]
+) -> None:
+    """Writes one checkpoint without an optimiser, to be used and not to be continued.
 
     Args:
-        path: the checkpoint, as `find` gives it.
-        like: a tree of the same structure and shapes.
-
-    Raises:
-        CheckpointError: damaged, or the state of another optimiser.
+        folder: the checkpoint itself, not a working directory; must not exist.
+        params: as in `saved.Stored`.
+        frozen: the same; those that a backbone gives may be left out if the description says so.
+        stats: the same.
+        description: the same; format and checksums are added.
     """
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-        {"step": np.zeros((), np.int32), "opt": like},
-    )
-    try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            return checkpointer.restore(path / "train", args=ocp.args.StandardRestore(target))[
-                "opt"
-            ]
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path / 'train'} is damaged, or not of the optimiser that the description names "
-            f"({error})"
-        ) from error
+    model = {"params": params, "stats": stats, "frozen": frozen}
+    description = {**description, "format": FORMAT, "sums": {"model": checksum(model)}}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(
+            folder.absolute(),
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(model), description=ocp.args.JsonSave(description)
+            ),
+        )
 
 
-def read_shapes(path: Path) -> dict[str, dict[str, tuple[tuple[int, ...], str]]]:
-    """Shape and type of every array of a network, by part (params, frozen, stats) and name.
-
-    Raises:
-        CheckpointError: damaged.
-    """
-    try:
-        stored = dict(ocp.PyTreeCheckpointHandler().metadata(path / "model"))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path / 'model'} is damaged ({error})") from error
-    return {
-        part: {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in leaves.items()}
-        for part, leaves in stored.items()
-    }
-
-
-def read_some(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Some of a network's arrays, whichever part they are in, without reading the others.
-
-    Args:
-        path: the checkpoint, as `find` gives it.
-        names: flat names, all of which must be there.
-    """
-    handler = ocp.PyTreeCheckpointHandler()
-    with ocp.Checkpointer(handler) as checkpointer:
-        stored = dict(handler.metadata(path / "model"))
-        item = {part: {n: 0 for n in leaves if n in names} for part, leaves in stored.items()}
-        item = {part: leaves for part, leaves in item.items() if leaves}
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
-        arguments = ocp.args.PyTreeRestore(item, restore_args=as_numpy, partial_restore=True)
-        found = checkpointer.restore(path / "model", args=arguments)
-    return {name: value for leaves in found.values() for name, value in leaves.items()}
-
-
-def load(directory: str | Path) -> Stored:
-    """Reads the network at `directory` (see `find`) onto the default device.
-
-    Raises:
-        CheckpointError: none there, or damaged.
-    """
-    path = find(directory)
-    description = read_description(path)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    try:
-        handler = ocp.StandardCheckpointHandler()
-        with ocp.Checkpointer(handler) as checkpointer:
-            stored = handler.metadata(path / "model")
-            target = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-                dict(stored),
-            )
-            model = checkpointer.restore(path / "model", args=ocp.args.StandardRestore(target))
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path / 'model'} is damaged ({error})") from error
-    return Stored(path, model["params"], model["frozen"], model["stats"], description)
+def _items(state: Mapping[str, Any], frozen: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The `model` and `train` items: what is evaluated, and what else goes on learning."""
+    params, stats = evaluated(state)
+    train = {"step": state["step"], "opt": state["opt"]}
+    if "average" in state:
+        train |= {"params": state["params"], "stats": state["stats"]}
+    return {"params": params, "stats": stats, "frozen": frozen}, train

@@ -15,7 +15,7 @@ from seismollm_jax.conversion import training_state
 from seismollm_jax.conversion.network import counters
 from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.models.seismollm.gpt2 import GPT2Config
-from seismollm_jax.training import checkpoint, loop
+from seismollm_jax.training import loop, saved
 from seismollm_jax.training.checkpoint import Checkpoints
 from seismollm_jax.training.optim import Triangle, make_optimizer
 from seismollm_jax.training.step import make_train_step
@@ -111,11 +111,11 @@ def latest(workdir: Path) -> Path:
 
 def everything(workdir: Path) -> dict[str, np.ndarray]:
     """All arrays of the latest checkpoint, the optimiser's too."""
-    stored = checkpoint.load(latest(workdir))
+    stored = saved.load(latest(workdir))
     experiment = experiments.make(stored.description["config"], stored.description["settings"])
     blank = training_state.from_config(stored.description["config"]["optim"])
     empty = training_state.optimizer_state(blank, experiment.abstract().params)
-    moments = jax.tree_util.tree_leaves_with_path(checkpoint.read_optimizer(stored.path, empty))
+    moments = jax.tree_util.tree_leaves_with_path(saved.read_optimizer(stored.path, empty))
     arrays = {**stored.params, **stored.frozen, **stored.stats}
     arrays |= {f"opt{jax.tree_util.keystr(path)}": leaf for path, leaf in moments}
     return {name: np.asarray(leaf) for name, leaf in arrays.items()}
@@ -141,7 +141,7 @@ def test_there_and_back_in_the_middle_of_a_run(runs: Path, data_folder: Path) ->
     scores = loop.run(config(data_folder, 2), runs / "again")
     found, expected = everything(runs / "again"), everything(runs / "straight")
     originals.assert_same(dict(sorted(found.items())), dict(sorted(expected.items())))
-    descriptions = [checkpoint.read_description(latest(runs / n)) for n in ("again", "straight")]
+    descriptions = [saved.read_description(latest(runs / n)) for n in ("again", "straight")]
     for name in ("progress", "validation", "split_hash", "dataset", "settings", "contract"):
         assert descriptions[0][name] == descriptions[1][name], name
     assert scores.items() >= descriptions[1]["validation"].items()
@@ -174,7 +174,7 @@ def test_file_without_a_word_about_itself(runs: Path, data_folder: Path, tmp_pat
     found, expected = everything(tmp_path / "run"), everything(runs / "straight")
     originals.assert_same(dict(sorted(found.items())), dict(sorted(expected.items())))
     descriptions = [
-        checkpoint.read_description(latest(path)) for path in (tmp_path / "run", runs / "straight")
+        saved.read_description(latest(path)) for path in (tmp_path / "run", runs / "straight")
     ]
     for name in ("progress", "validation", "split_hash"):
         assert descriptions[0][name] == descriptions[1][name], name
@@ -184,7 +184,7 @@ def test_weights_alone_begin_at_step_0(runs: Path) -> None:
     step = int(latest(runs / "straight").name)
     originals.export(latest(runs / "straight"), runs / "end.safetensors", file_format="safetensors")
     report = originals.import_file(runs / "end.safetensors", runs / "from end", originals.Given())
-    description = checkpoint.read_description(latest(runs / "from end"))
+    description = saved.read_description(latest(runs / "from end"))
     assert description["conversion"]["counters"] == {"step": 0, "values": step}
     assert report.facts["progress"]["step"] == 0
 
@@ -200,6 +200,6 @@ def test_latest_that_is_not_the_best(runs: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps(description))
     originals.export(copy, tmp_path / "a.pth")
     originals.import_file(tmp_path / "a.pth", tmp_path / "run", originals.Given())
-    assert checkpoint.find(tmp_path / "run").name == one.name
-    found = checkpoint.read_description(latest(tmp_path / "run"))["progress"]
+    assert saved.find(tmp_path / "run").name == one.name
+    found = saved.read_description(latest(tmp_path / "run"))["progress"]
     assert found == description["progress"] | {"best_step": int(one.name)}

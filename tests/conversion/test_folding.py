@@ -15,7 +15,7 @@ from seismollm_jax.models.seismollm import pretrained
 from seismollm_jax.models.seismollm.model import to_tokens
 from seismollm_jax.models.seismollm.names import GPT2_PREFIX, PLAIN_PREFIX
 from seismollm_jax.models.state import merge
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training import saved
 from tests import setups
 from tests.conversion import originals
 from tests.golden_files import relative_difference, thin
@@ -78,7 +78,7 @@ def test_adapters_folded_in(workdir: Path, tmp_path: Path, file_format: str) -> 
     if file_format == "pth":  # a network on its own again, without adapters
         told = originals.given("distance", tuning="frozen")
         originals.import_file(path, tmp_path / "run", told)
-        settings = checkpoint.read_description(checkpoint.find(tmp_path / "run"))["settings"]
+        settings = saved.read_description(saved.find(tmp_path / "run"))["settings"]
         assert settings["tuning"] == "frozen"
 
 
@@ -95,7 +95,7 @@ def test_adapters_of_another_strength(tmp_path: Path) -> None:
     report = originals.export(tmp_path / "run", path, merge_lora=True, outputs=True)
     assert report.facts["verification"]["passed"] is True
     found = tensor_files.open_file(path).tensors["llm_blocks.llm.h.0.attn.c_attn.weight"].read()
-    stored = checkpoint.load(tmp_path / "run")
+    stored = saved.load(tmp_path / "run")
     layer = "backbone/blocks/0/attn/c_attn"
     a, b = (np.asarray(stored.params[f"{layer}/lora_{name}"], np.float64) for name in "ab")
     kernel = np.asarray(stored.frozen[f"{layer}/base/kernel"])
@@ -130,7 +130,7 @@ def test_gpt2_in_transformers(workdir: Path, gpt2: Path) -> None:
     transformers = pytest.importorskip("transformers")
     model, notes = transformers.GPT2Model.from_pretrained(gpt2, output_loading_info=True)
     assert not any(notes.values()), notes
-    stored = checkpoint.load(workdir)
+    stored = saved.load(workdir)
     experiment = experiments.make(stored.description["config"], stored.description["settings"])
     network: Any = merge(experiment.abstract().graphdef, stored.params, stored.frozen, stored.stats)
 

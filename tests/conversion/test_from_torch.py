@@ -12,7 +12,7 @@ import pytest
 import seismollm_jax as sj
 from seismollm_jax.conversion import comparison, from_torch
 from seismollm_jax.conversion.report import ConversionError
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training import checkpoint, saved
 from tests.conversion import originals
 from tests.golden_files import relative_difference, thin
 from tests.models import tiny
@@ -37,7 +37,7 @@ def test_without_pytorch(source: Path, tmp_path: Path, monkeypatch: pytest.Monke
         "passed": None,
         "reason": "PyTorch is not installed, outputs were not compared",
     }
-    description = checkpoint.read_description(checkpoint.find(tmp_path / "new folder/run"))
+    description = saved.read_description(saved.find(tmp_path / "new folder/run"))
     assert description["conversion"]["verification"] == facts["verification"]
     assert sorted(path.name for path in (tmp_path / "new folder").iterdir()) == ["run"]
     golden = tiny.golden("distance")
@@ -100,7 +100,7 @@ def wrong_output(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def wrong_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit of one array does not come back from the disk."""
-    real = checkpoint.read_some
+    real = saved.read_some
 
     def read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
         found = real(path, names)
@@ -109,7 +109,7 @@ def wrong_bits(monkeypatch: pytest.MonkeyPatch) -> None:
             found["head/linear/bias"] = bits.view(np.float32)
         return found
 
-    monkeypatch.setattr(checkpoint, "read_some", read)
+    monkeypatch.setattr(saved, "read_some", read)
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from seismollm_jax.conversion.network import Network
 from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError
 from seismollm_jax.models.seismollm.names import GPT2_PREFIX, PLAIN_PREFIX
-from seismollm_jax.training.checkpoint import CheckpointError
+from seismollm_jax.training.saved import CheckpointError
 from tests import setups
 from tests.conversion import originals
 from tests.models import tiny

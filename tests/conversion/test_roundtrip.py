@@ -16,7 +16,7 @@ from seismollm_jax.models.seismollm.model import SeisMoLLMConfig
 from seismollm_jax.models.seismollm.names import checkpoint_table
 from seismollm_jax.models.seismollm.recognise import recognise
 from seismollm_jax.models.weights import Extra
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training import saved
 from tests import setups
 from tests.conversion import originals
 from tests.golden_files import relative_difference, thin
@@ -97,13 +97,13 @@ def test_the_reports_have_a_row_for_each_tensor(trip: Trip) -> None:
         assert rows[key][3:] == (str(shape), dtype)
     ours = [row[1] for row in rows.values() if row[1] != "-"]
     assert len(set(ours)) == len(ours)
-    parts = checkpoint.read_shapes(checkpoint.find(trip.workdir))
+    parts = saved.read_shapes(saved.find(trip.workdir))
     names = {name for part in parts.values() for name in part}
     assert {name for name in ours if not name.startswith("opt/")} == names
 
 
 def test_what_the_checkpoint_says_of_its_origin(trip: Trip) -> None:
-    description = checkpoint.read_description(checkpoint.find(trip.workdir))
+    description = saved.read_description(saved.find(trip.workdir))
     recorded, conversion = tiny.training(trip.task), description["conversion"]
     assert conversion["source"] == "model.pth"
     assert len(conversion["sha256"]) == 64

@@ -12,7 +12,7 @@ import pytest
 from seismollm_jax.conversion import comparison, tensor_files
 from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError
-from seismollm_jax.training.checkpoint import CheckpointError
+from seismollm_jax.training.saved import CheckpointError
 from tests import setups
 from tests.conversion import originals
 from tests.models import tiny
