@@ -1,6 +1,7 @@
 """Processes, the device mesh and how arrays lie on it. The only module that names mesh axes."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-DATA = "data"  # the axis over which a batch is split
-
+DATA = "data"  # axes of the mesh; a batch is split over both
+FSDP = "fsdp"  # large arrays of the network and the optimiser are split over this one
 
 TASKS = {
     "SLURM_STEP_NUM_TASKS": "srun",
@@ -96,9 +97,16 @@ def main_first(call: Callable[[], Any]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A one-axis mesh over all devices of all processes, and the two shardings used on it."""
+    """A mesh of data x fsdp devices, and how arrays lie on it.
+
+    Attributes:
+        mesh: over all devices of all processes.
+        split_from: elements; smaller arrays of the network are whole on every device, since the
+            messages that would collect them cost more time than they save memory.
+    """
 
     mesh: Mesh
+    split_from: int = 2**16
 
     @property
     def replicated(self) -> NamedSharding:
@@ -108,23 +116,88 @@ class Layout:
     @property
     def batched(self) -> NamedSharding:
         """The first axis is split over the devices."""
-        return NamedSharding(self.mesh, PartitionSpec(DATA))
+        return NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
+
+    @property
+    def micro_batched(self) -> NamedSharding:
+        """The second axis is split over the devices."""
+        return NamedSharding(self.mesh, PartitionSpec(None, (DATA, FSDP)))
+
+    def spread(self, tree: Any) -> Any:
+        """The sharding of each array of a network or optimiser; leaves need a shape only.
+
+        Large ones are split over the fsdp axis, along the longest of their axes that it divides
+        (fully sharded data parallelism; Rajbhandari et al. 2020, "ZeRO", stage 3); others and all
+        arrays without such an axis are replicated.
+        """
+        parts = self.mesh.shape[FSDP]
+
+        def sharding(leaf: Any) -> NamedSharding:
+            axes = [axis for axis, size in enumerate(leaf.shape) if size % parts == 0]
+            if parts == 1 or not axes or math.prod(leaf.shape) < self.split_from:
+                return self.replicated
+            longest = max(axes, key=lambda axis: leaf.shape[axis])
+            return NamedSharding(self.mesh, PartitionSpec(*[None] * longest, FSDP))
+
+        return jax.tree.map(sharding, tree)
+
+    def collect(self, tree: Any) -> Any:
+        """Within a step: the arrays of `spread` made whole for use; their gradients are split.
+
+        Left to itself, the compiler would rather divide the products of the network, and send
+        activations around, which are larger than weights.
+        """
+
+        def one(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+            if sharding.is_fully_replicated:
+                return leaf
+
+            @jax.custom_vjp
+            def collected(x: jax.Array) -> jax.Array:
+                return jax.lax.with_sharding_constraint(x, self.replicated)
+
+            collected.defvjp(
+                lambda x: (collected(x), None),
+                lambda _, g: (jax.lax.with_sharding_constraint(g, sharding),),
+            )
+            return collected(leaf)
+
+        return jax.tree.map(one, tree, self.spread(tree))
+
+    def collect_again(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Keeps `function`, which calls `collect`, from holding whole arrays for its gradient.
+
+        They are collected a second time then. All else that the gradient needs is kept.
+        """
+        if self.mesh.shape[FSDP] == 1:
+            return function
+        # Weights may be used in another type, and that copy must not be held either.
+        passing = ("sharding_constraint", "convert_element_type")
+        return jax.checkpoint(
+            function, policy=lambda primitive, *_, **__: primitive.name not in passing
+        )
 
     @property
     def devices(self) -> int:
         """Number of devices in the mesh."""
         return self.mesh.size
 
-    def local_batch(self, batch_size: int, name: str = "batch_size") -> int:
-        """This process's share of a global batch; `name` is the field to blame in an error.
+    def local_batch(self, batch_size: int, name: str = "batch_size", *, micro: int = 1) -> int:
+        """This process's share of a global batch.
+
+        Args:
+            batch_size: over all devices.
+            name: the field to blame in an error.
+            micro: micro-batches that it is divided into.
 
         Raises:
             ValueError: the batch is empty, or does not divide evenly over the devices.
         """
-        if batch_size < 1 or batch_size % self.devices:
+        if batch_size < 1 or batch_size % (self.devices * micro):
+            among = f"{self.devices} devices" + (f" and {micro} micro-batches" * (micro > 1))
             raise ValueError(
-                f"{name}={batch_size} does not divide over {self.devices} devices; "
-                f"choose a multiple of {self.devices}"
+                f"{name}={batch_size} does not divide over {among}; "
+                f"choose a multiple of {self.devices * micro}"
             )
         return batch_size // jax.process_count()
 
@@ -137,29 +210,57 @@ class Layout:
 
     def replicate(self, tree: Any) -> Any:
         """Copies a tree of host arrays, equal on every process, to every device."""
-        return jax.tree.map(
-            lambda x: jax.make_array_from_process_local_data(self.replicated, np.asarray(x)), tree
+        return jax.tree.map(lambda x: place(x, self.replicated), tree)
+
+
+def layout_over(devices: Sequence[Any], fsdp: int = 1) -> Layout:
+    """The mesh over chosen devices, which may be descriptions of chips that are not there.
+
+    Args:
+        devices: of all processes.
+        fsdp: size of the fsdp axis, whose devices are neighbours.
+
+    Raises:
+        ValueError: `fsdp` does not divide the number of devices.
+    """
+    if fsdp < 1 or len(devices) % fsdp:
+        raise ValueError(
+            f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices; choose a divisor"
         )
-
-
-def layout_over(devices: Sequence[Any]) -> Layout:
-    """The mesh over chosen devices, which may be descriptions of chips that are not there."""
     # make_mesh defaults to explicit axis types, under which shardings become part of the types.
     return Layout(
-        jax.make_mesh((len(devices),), (DATA,), devices=devices, axis_types=(AxisType.Auto,))
+        jax.make_mesh(
+            (len(devices) // fsdp, fsdp),
+            (DATA, FSDP),
+            devices=devices,
+            axis_types=(AxisType.Auto, AxisType.Auto),
+        )
     )
 
 
-def make_layout() -> Layout:
+def make_layout(fsdp: int = 1) -> Layout:
     """The mesh over every device there is."""
-    return layout_over(jax.devices())
+    return layout_over(jax.devices(), fsdp)
+
+
+def place(array: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Lays a host array, equal on every process, onto the mesh."""
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 def gather(tree: Any) -> Any:
-    """Batched device arrays -> host arrays of the whole batch, on every process."""
-    if jax.process_count() == 1:
-        return jax.tree.map(np.asarray, jax.device_get(tree))
-    return multihost_utils.process_allgather(tree, tiled=True)
+    """Device arrays, however they lie on the mesh -> whole host arrays, on every process."""
+    return jax.tree.map(whole, jax.device_get(tree) if jax.process_count() == 1 else tree)
+
+
+def whole(array: Any) -> np.ndarray:
+    """One array as a host array; if it is spread over processes, all of them must call this."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+        return np.asarray(array)
+    if array.is_fully_replicated:
+        return np.asarray(array.addressable_data(0))
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 def is_main() -> bool:

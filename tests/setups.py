@@ -1,5 +1,6 @@
 """Experiments that many tests share: the real configurations, made as small as they go."""
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ TINY = {
     "train.epochs": 1,
     "train.patience": 9,
     "train.log_every": 2,
+    "train.pictures": 0,  # drawing takes longer than training
 }
 
 
@@ -47,9 +49,9 @@ def config(
     return found.to_dict()
 
 
-def layout(devices: int) -> Layout:
-    """A mesh over the first so many of the eight devices."""
-    return layout_over(jax.devices()[:devices])
+def layout(devices: int, fsdp: int = 1) -> Layout:
+    """A mesh over the first so many of the eight devices; with fsdp, every array is split."""
+    return dataclasses.replace(layout_over(jax.devices()[:devices], fsdp), split_from=1)
 
 
 def random_arrays(experiment: Experiment, seed: int = 0) -> tuple[Arrays, Arrays, Arrays]:

@@ -36,10 +36,12 @@ class Family:
         resolve: (experiment configuration, settings of a checkpoint or None) -> settings: plain,
             JSON-able, complete. May read configuration files of pretrained weights, never the
             weights themselves, and not even those where a checkpoint's settings tell the same.
-        build: (settings, output, rngs) -> module called as module(x, train=..., rngs=...).
+        build: (settings, output, rngs) -> module called as module(x, train=..., rngs=...,
+            rematerialise=...).
         check_window: (settings, output, window) raises ValueError on a window it cannot take.
         is_trainable: (settings, parameter path) -> whether the optimiser moves it.
         read_pretrained: experiment configuration and settings -> weights to start from.
+        kind: parameter path -> the part of the network it belongs to, for reports.
     """
 
     name: str
@@ -48,3 +50,4 @@ class Family:
     check_window: Callable[[Mapping[str, Any], Output, int], None]
     is_trainable: Callable[[Mapping[str, Any], Path], bool]
     read_pretrained: Callable[[Mapping[str, Any], Mapping[str, Any]], Pretrained]
+    kind: Callable[[Path], str]

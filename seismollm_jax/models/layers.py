@@ -1,6 +1,7 @@
 """Layers that more than one model family needs, with PyTorch's conventions."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,18 @@ def uniform_bias(fan_in: int) -> nnx.Initializer:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
+
+
+def run_block(block: Any, *inputs: Any, rematerialise: bool, **options: Any) -> jax.Array:
+    """Calls a part of a network: block(*inputs, **options).
+
+    With `rematerialise` its activations are worked out once more for the gradient instead of being
+    kept, all but its input (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+    Statistics are updated once. `inputs` are arrays and random streams, `options` plain values.
+    """
+    if not rematerialise:
+        return block(*inputs, **options)
+    return nnx.remat(lambda block, *inputs: block(*inputs, **options))(block, *inputs)
 
 
 def conv1d(

@@ -1,11 +1,10 @@
-"""How a training run begins: its first weights, its checks and its first lines."""
+"""How a training run begins: its first weights and its checks."""
 
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from seismollm_jax import parallel
@@ -13,10 +12,10 @@ from seismollm_jax.data import catalogue, mixture, split_files, splits
 from seismollm_jax.data.records import Dataset
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import key as name_of
-from seismollm_jax.training.checkpoint import CheckpointError, find, load, read_description
 from seismollm_jax.training.faults import CHOICES
 from seismollm_jax.training.provenance import provenance
 from seismollm_jax.training.repair import newest
+from seismollm_jax.training.saved import CheckpointError, find, load, read_description
 
 HELD_OUT = ("val", "test")
 STANDING = {
@@ -32,7 +31,6 @@ def first_weights(
     experiment: Experiment,
     state: dict[str, Any],
     frozen: dict[str, Any],
-    layout: parallel.Layout,
 ) -> dict[str, Any]:
     """Lays the weights a new run starts from over the random ones; says where they come from.
 
@@ -70,7 +68,7 @@ def first_weights(
         source = {"source": weights.source, "sha256": weights.sha256}
     for tree in trees:
         for name in tree.keys() & arrays.keys():
-            tree[name] = layout.replicate(arrays[name])
+            tree[name] = parallel.place(arrays[name], tree[name].sharding)
     return source
 
 
@@ -123,12 +121,18 @@ def check_numbers(config: Mapping[str, Any]) -> None:
         ("train", "patience", 0),
         ("train", "log_every", 1),
         ("train", "save_every", 0),
+        ("train", "accumulate", 1),
+        ("train", "pictures", 0),
+        ("train", "peak_tflops", 0),
+        ("mesh", "fsdp", 1),
         ("data", "window", 1),
         ("data", "workers", 0),
         ("data", "threads", 1),
     ):
         if config[part][name] < least:
             raise ValueError(f"{part}.{name}={config[part][name]} must be at least {least}")
+    if not 0 <= (average := config["optim"]["average"]) < 1:
+        raise ValueError(f"optim.average={average} must be from 0 (none) to below 1")
     if config["train"]["nonfinite"] not in CHOICES:
         raise ValueError(
             f"train.nonfinite={config['train']['nonfinite']!r} is not one of {', '.join(CHOICES)}"
@@ -203,8 +207,14 @@ def check_continues(
                 pairs[name] = (earlier[field], standing[field])
         for name in ("seed", "augment", "options"):
             pairs[name] = (before[name], _as_json(now[name]))
-        for name in ("batch_size", "shuffle"):
-            pairs[f"train.{name}"] = (before["train"][name], now["train"][name])
+        for part, name in (
+            ("train", "batch_size"),
+            ("train", "shuffle"),
+            ("train", "accumulate"),
+            ("optim", "average"),
+        ):
+            if name in before[part]:  # earlier versions lacked some
+                pairs[f"{part}.{name}"] = (before[part][name], now[part][name])
     for name, (old, new) in pairs.items():
         if old != new:
             raise ValueError(
@@ -275,40 +285,3 @@ def write_split(
     }
     names = dataset.table["trace_name"].to_numpy(object)
     split_files.write(workdir / split_files.NAME, parts.split, names, about)
-
-
-def summary(
-    experiment: Experiment,
-    state: Mapping[str, Any],
-    frozen: Mapping[str, Any],
-    standing: Mapping[str, Any],
-    dataset: Any,
-    parts: catalogue.Parts,
-    layout: parallel.Layout,
-) -> list[str]:
-    """The first lines of a run."""
-    trainable = sum(leaf.size for leaf in state["params"].values())
-    total = trainable + sum(leaf.size for leaf in frozen.values())
-    rows = ", ".join(f"{name} {len(part)}" for name, part in parts.rows.items())
-    lines = [
-        f"task {experiment.task.name} ({experiment.task.short_name}), model "
-        f"{experiment.family.name}: {total:,} parameters, {trainable:,} learn",
-        f"weights: {standing['pretrained']['source']}",
-        f"devices: {layout.devices} x {jax.devices()[0].device_kind}, "
-        f"{jax.process_count()} process(es)",
-        f"data: {dataset.path}, {len(dataset.table)} traces; {rows} (split by "
-        f"{experiment.config['data']['split']['by']}, hash {parts.hash})",
-    ]
-    lines += [f"  {line}" for line in mixture.summary(dataset, parts.rows)]
-    lines += [f"  {line}" for line in parts.report()]
-    if labelled := standing["labelled"]:
-        counts = ", ".join(f"{count} with {name}" for name, count in labelled.items())
-        lines.append(f"  training records: {counts}")
-    lines += [f"  {line}" for line in catalogue.lacking_labels(labelled)]
-    events, traces = splits.shared_events(parts.rows, dataset.table)
-    if events:
-        lines.append(
-            f"  {events} events have traces in more than one part ({traces} traces), so scores "
-            "come out better than on events never seen; data.split.by=event keeps events together"
-        )
-    return lines + [f"  {line}" for line in str(dataset.report).splitlines()]

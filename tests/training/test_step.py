@@ -1,81 +1,18 @@
 """The training step: what learns, what counts, and on how many devices."""
 
 import dataclasses
-import functools
-from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from seismollm_jax import experiment as experiments
-from seismollm_jax.experiment import Experiment
-from seismollm_jax.parallel import Layout
-from seismollm_jax.training.optim import make_optimizer
 from seismollm_jax.training.step import (
     make_eval_step,
     make_train_step,
     warn_of_recompilation,
-    weighted_mean,
 )
 from tests import setups
-
-ROWS, WINDOW, RATE = 16, 640, np.float32(1e-2)
-LORA = {
-    "backbone.tuning": "lora",
-    "lora.rank": 2,
-    "lora.targets": ("attn.c_attn", "mlp.c_fc"),
-    "lora.dropout": 0.1,
-}
-ADAM = make_optimizer("adam", weight_decay=0.0, momentum=0.0)
-
-
-@functools.cache
-def experiment(task: str, tuning: str = "lora", dropout: float = 0.0) -> Experiment:
-    changes: dict[str, Any] = {**LORA, "backbone.tuning": tuning, "lora.dropout": dropout}
-    return experiments.make(setups.config(task, changes=changes))
-
-
-@functools.cache
-def step_of(task: str, devices: int, dropout: float = 0.0):
-    return make_train_step(experiment(task, dropout=dropout), ADAM, setups.layout(devices))
-
-
-@functools.cache
-def start(task: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A first state and frozen parameters on the host."""
-    params, frozen, stats = setups.random_arrays(experiment(task))
-    state = {"step": np.int32(0), "params": params, "stats": stats, "opt": ADAM.init(params)}
-    return jax.device_get(state), frozen
-
-
-def fresh(task: str, layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Device copies, which a step may consume."""
-    return layout.replicate(start(task))
-
-
-def batch(task: str, valid: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(seed)
-    target = {
-        "magnitude": {"magnitude": draw.uniform(0, 8, (ROWS, 1))},
-        "picking": {
-            "labels": draw.uniform(0, 1, (ROWS, WINDOW, 3)),
-            "p_sample_labelled": np.ones(ROWS),
-            "s_sample_labelled": np.ones(ROWS),
-        },
-    }[task]
-    arrays = {"waveform": draw.normal(0, 1, (ROWS, WINDOW, 3)), **target}
-    arrays["valid"] = np.ones(ROWS) if valid is None else valid
-    arrays["readable"] = np.ones(ROWS)
-    return {name: value.astype(np.float32) for name, value in arrays.items()}
-
-
-def advance(task: str, devices: int, arrays: dict[str, np.ndarray], dropout: float = 0.0):
-    """One step on so many devices -> state and figures on the host."""
-    layout = setups.layout(devices)
-    state, frozen = fresh(task, layout)
-    step = step_of(task, devices, dropout)
-    return jax.device_get(step(state, frozen, layout.to_global(arrays), jax.random.key(3), RATE))
+from tests.training.steps import ADAM, RATE, ROWS, advance, batch, experiment, fresh, start, step_of
 
 
 def names(prefix: str, leaves: list[str]) -> set[str]:
@@ -120,7 +57,7 @@ def test_exactly_these_learn(task: str) -> None:
 
 @pytest.mark.parametrize(("tuning", "frozen"), [("full", 0), ("frozen", 15)])
 def test_other_tunings(tuning: str, frozen: int) -> None:
-    parts = experiment("magnitude", tuning).abstract()
+    parts = experiment("magnitude", ("backbone.tuning", tuning)).abstract()
     assert not [name for name in (*parts.params, *parts.frozen) if "lora" in name]
     assert len([name for name in parts.frozen if name.startswith("backbone/")]) == frozen
     assert len(parts.frozen) == frozen
@@ -130,7 +67,7 @@ def test_what_learns_moves_and_the_frozen_stays() -> None:
     layout = setups.layout(8)
     state, frozen = fresh("magnitude", layout)
     before, still = jax.device_get((state["params"], frozen))
-    step = step_of("magnitude", 8)
+    step = step_of("magnitude", layout)
     for seed in range(3):
         arrays = layout.to_global(batch("magnitude", seed=seed))
         state, _ = step(state, frozen, arrays, jax.random.key(3), RATE)
@@ -149,8 +86,8 @@ def test_one_device_and_eight_agree(task: str) -> None:
     valid[[1, 6, 7]] = 0
     arrays = batch(task, valid)
     arrays["readable"][[1, 6]] = 0  # the other one lacks its label
-    one, one_figures = advance(task, 1, arrays)
-    eight, eight_figures = advance(task, 8, arrays)
+    one, one_figures = advance(task, setups.layout(1), arrays)
+    eight, eight_figures = advance(task, setups.layout(8), arrays)
     assert float(one_figures["loss"]) == pytest.approx(float(eight_figures["loss"]), rel=1e-6)
     assert float(one_figures["unread"]) == float(eight_figures["unread"]) == 2
     for name in one["stats"]:
@@ -158,7 +95,9 @@ def test_one_device_and_eight_agree(task: str) -> None:
             one["stats"][name], eight["stats"][name], rtol=2e-6, atol=2e-7, err_msg=name
         )
     # Shards would have statistics of their own if they were not global: this would show it.
-    half, _ = advance(task, 1, {k: np.concatenate([v[:8], v[:8]]) for k, v in arrays.items()})
+    half, _ = advance(
+        task, setups.layout(1), {k: np.concatenate([v[:8], v[:8]]) for k, v in arrays.items()}
+    )
     assert any(
         not np.allclose(one["stats"][name], half["stats"][name], rtol=1e-4) for name in one["stats"]
     )
@@ -196,7 +135,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(where: str) -> 
     before = jax.device_get(state)
     if where == "loss":
         arrays["waveform"][3, 100, 1] = np.nan
-        step = step_of("magnitude", 8)
+        step = step_of("magnitude", layout)
     else:  # finite in every row, and too large for the norm over all parameters
         made = experiment("magnitude")
         steep = dataclasses.replace(
@@ -216,27 +155,21 @@ def test_rows_that_are_not_valid_do_not_count() -> None:
     valid = np.ones(ROWS)
     valid[[0, 5]] = 0
     arrays = batch("magnitude", valid)
-    first, first_figures = advance("magnitude", 8, arrays)
+    first, first_figures = advance("magnitude", setups.layout(8), arrays)
     # Only the targets change: the waveforms are part of the batch statistics.
     arrays["magnitude"] = arrays["magnitude"].copy()
     arrays["magnitude"][[0, 5]] = 1e6
-    second, second_figures = advance("magnitude", 8, arrays)
+    second, second_figures = advance("magnitude", setups.layout(8), arrays)
     assert float(first_figures["loss"]) == float(second_figures["loss"])
     for name in first["params"]:
         np.testing.assert_array_equal(first["params"][name], second["params"][name])
     arrays["valid"] = np.ones(ROWS, np.float32)
-    _, third_figures = advance("magnitude", 8, arrays)
+    _, third_figures = advance("magnitude", setups.layout(8), arrays)
     assert float(third_figures["loss"]) > 1e4
 
 
-def test_loss_is_the_mean_of_the_rows_that_count() -> None:
-    values, weights = np.float32([1, np.nan, 3, np.inf]), np.float32([1, 0, 1, 0])
-    assert float(weighted_mean(values, weights)) == 2
-    assert float(weighted_mean(values, np.zeros(4, np.float32))) == 0
-
-
 def test_a_batch_without_any_valid_row_changes_no_parameter() -> None:
-    state, figures = advance("magnitude", 8, batch("magnitude", np.zeros(ROWS)))
+    state, figures = advance("magnitude", setups.layout(8), batch("magnitude", np.zeros(ROWS)))
     params = start("magnitude")[0]["params"]
     assert float(figures["loss"]) == 0
     assert float(figures["unread"]) == 0
@@ -246,7 +179,7 @@ def test_a_batch_without_any_valid_row_changes_no_parameter() -> None:
 
 def test_dropout_follows_key_and_step() -> None:
     layout, arrays = setups.layout(8), batch("magnitude")
-    step = step_of("magnitude", 8, 0.5)
+    step = step_of("magnitude", layout, ("lora.dropout", 0.5))
 
     def loss(key: int, number: int) -> float:
         state, frozen = fresh("magnitude", layout)

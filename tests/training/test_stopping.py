@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seismollm_jax.training import loop
-from seismollm_jax.training.checkpoint import find, read_description
+from seismollm_jax.training import loop, saved
+from seismollm_jax.training.saved import find, read_description
 from tests import setups
 from tests.training.runs import Run, assert_same_run, free_port, latest, rows
 
@@ -25,7 +25,7 @@ EPOCHS, EPOCH_STEPS = 4, 6  # as in test_loop
 STEPS = EPOCHS * EPOCH_STEPS
 CHANGES = {
     **{"augment.enabled": True, "train.epochs": EPOCHS, "optim.up_steps": 5},
-    **{"train.save_every": 4, "optim.clip_norm": 1.0},
+    **{"train.save_every": 4, "optim.clip_norm": 1.0, "optim.average": 0.5},
 }
 # Time to hit a moment: a step takes milliseconds.
 SLOW = """
@@ -33,6 +33,12 @@ import time
 from seismollm_jax.training import preemption
 ask = preemption.Watch.asked
 preemption.Watch.asked = lambda self, step: time.sleep(0.1) or ask(self, step)
+"""
+# However small the network, all its arrays are split.
+SPLIT = """
+import dataclasses
+whole = parallel.layout_over
+parallel.layout_over = lambda *over: dataclasses.replace(whole(*over), split_from=1)
 """
 
 
@@ -126,12 +132,15 @@ def test_sigterm_saves_and_ends(
 
 
 def test_sigterm_to_one_of_two_processes(straight: Path, data_folder: Path, tmp_path: Path) -> None:
-    """Both stop at the same step. One process with eight devices goes on with the same samples."""
+    """Both stop at the same step. One process with eight devices goes on with the same samples.
+
+    The two hold a half of the network each; the one holds it whole.
+    """
     workdir, coordinator = tmp_path / "run", f"localhost:{free_port()}"
     runs = [
         Run(
-            *(config(data_folder), workdir, coordinator, str(number)),
-            first=SLOW.replace("0.1", "0.3"),
+            *(config(data_folder, **{"mesh.fsdp": 2}), workdir, coordinator, str(number)),
+            first=SPLIT + SLOW.replace("0.1", "0.3"),
             devices=1,
         )
         for number in range(2)
@@ -143,6 +152,7 @@ def test_sigterm_to_one_of_two_processes(straight: Path, data_folder: Path, tmp_
     step = int(latest(workdir).name)
     assert 2 <= step < STEPS
     assert f"stopped by SIGTERM at step {step}; the same command" in runs[0].output()
+    saved.verify(latest(workdir))
     loop.run(config(data_folder), workdir)
     found, expected = rows(workdir), rows(straight)
     assert [(row["step"], row["part"]) for row in found] == [

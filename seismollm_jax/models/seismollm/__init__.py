@@ -84,6 +84,12 @@ def _read_pretrained(config: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     return pretrained.read_blocks(source, first=typed.start_layer, count=typed.layers)
 
 
+
+def _kind(path: Path) -> str:
+    adapter = any(str(part).startswith("lora_") for part in path)
+    return "adapters" if adapter else str(path[0])
+
+
 FAMILY = Family(
     name="seismollm",
     resolve=resolve,
@@ -91,4 +97,5 @@ FAMILY = Family(
     check_window=_check_window,
     is_trainable=_is_trainable,
     read_pretrained=_read_pretrained,
+    kind=_kind,
 )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from seismollm_jax.models.layers import run_block
 from seismollm_jax.models.seismollm.lora import LoRALinear
 
 # The names `activation_function` takes in GPT-2 configuration files.
@@ -152,7 +153,7 @@ class Block(nnx.Module):
         self.mlp = MLP(config, linear)
         self.dropout = nnx.Dropout(config.resid_pdrop)
 
-    def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None) -> jax.Array:
+    def __call__(self, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
         attended = self.attn(self.ln_1(x), rngs=rngs)
         x = x + self.dropout(attended, deterministic=rngs is None, rngs=rngs)
         expanded = self.mlp(self.ln_2(x), rngs=rngs)
@@ -183,9 +184,11 @@ class GPT2(nnx.Module):
         self.ln_f = layer_norm(config, dtype=dtype, rngs=rngs)
         self.dropout, self.dtype = nnx.Dropout(config.embd_pdrop), dtype
 
-    def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, rngs: nnx.Rngs | None, rematerialise: bool = False
+    ) -> jax.Array:
         x = x + self.wpe[: x.shape[1]].astype(self.dtype)
         x = self.dropout(x, deterministic=rngs is None, rngs=rngs)
         for block in self.blocks:
-            x = block(x, rngs=rngs)
+            x = run_block(block, x, rngs, rematerialise=rematerialise)
         return self.ln_f(x)

@@ -13,6 +13,7 @@ from seismollm_jax.models.layers import (
     auto_pad,
     conv1d,
     interpolate,
+    run_block,
     uniform_bias,
     uniform_fan_in,
 )
@@ -72,10 +73,12 @@ class PerSampleHead(nnx.Module):
         # The last layer is float32 whatever the compute dtype: rounded logits would flatten peaks.
         self.out_conv = conv1d(widths[-1], outputs, 7, bias=True, dtype=jnp.float32, rngs=rngs)
 
-    def __call__(self, x: jax.Array, samples: int, *, train: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, samples: int, *, train: bool, rematerialise: bool = False
+    ) -> jax.Array:
         sizes = upsampling_sizes(x.shape[1], samples, len(self.up_layers))
         for layer, size in zip(self.up_layers, sizes, strict=True):
-            x = layer(x, size, train=train)
+            x = run_block(layer, x, length=size, train=train, rematerialise=rematerialise)
         return self.out_conv(auto_pad(x, 7))
 
 
@@ -104,8 +107,11 @@ class PooledHead(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: jax.Array, samples: int, *, train: bool) -> jax.Array:
-        del samples, train  # one answer per window, and nothing here depends on the mode
+    def __call__(
+        self, x: jax.Array, samples: int, *, train: bool, rematerialise: bool = False
+    ) -> jax.Array:
+        # One answer per window; nothing here depends on the mode, and little is kept.
+        del samples, train, rematerialise
         for conv in self.convs:
             x = conv(x)
         return self.linear(x.astype(jnp.float32).mean(1))

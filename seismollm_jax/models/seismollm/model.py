@@ -191,16 +191,24 @@ class SeisMoLLM(nnx.Module):
         self.patch_size, self.output, self.dtype = config.patch_size, output, dtype
 
     def __call__(
-        self, x: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+        self,
+        x: jax.Array,
+        *,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+        rematerialise: bool = False,
     ) -> jax.Array:
         """Runs the network.
 
         `train` selects batch statistics in the batch norms and updates the running ones; `rngs`
-        (a "dropout" stream) switches dropout on. Inference needs neither.
+        (a "dropout" stream) switches dropout on; `rematerialise` keeps only the inputs of blocks
+        and of the head's layers for the gradient. Inference needs none of them.
         """
-        features = self.embedder(x.astype(self.dtype), train=train)
-        tokens = self.backbone(to_tokens(features, self.patch_size), rngs=rngs)
-        logits = self.head(from_tokens(tokens, self.patch_size), x.shape[1], train=train)
+        keeping = {"rematerialise": rematerialise}
+        features = self.embedder(x.astype(self.dtype), train=train, **keeping)
+        tokens = self.backbone(to_tokens(features, self.patch_size), rngs=rngs, **keeping)
+        features = from_tokens(tokens, self.patch_size)
+        logits = self.head(features, x.shape[1], train=train, **keeping)
         return self.output.activate(logits)
 
 
