@@ -12,6 +12,7 @@ import pytest
 from obspy import Stream, Trace, UTCDateTime
 from safetensors.numpy import save_file
 
+from seismollm_jax.training import saved
 from tests.models.test_pretrained import CONFIG, weights
 
 ROOT = Path(__file__).parents[1]
@@ -118,9 +119,15 @@ def test_conversion_and_training_on_it(data_folder: Path, tmp_path: Path) -> Non
         *SMALL,
         f"--config.backbone.weights={tmp_path / 'flax'}",
         "--config.backbone.tuning=lora",
+        "--config.train.adapters_only",
         f"--workdir={tmp_path / 'run'}",
     )
     assert f"weights: GPT-2 layers 0 to 0 of {tmp_path / 'flax'}" in console
+    arguments = ["adapters", f"--checkpoint={tmp_path / 'run'}", f"--output={tmp_path / 'small'}"]
+    console = script("convert_weights.py", *arguments)
+    assert f"equal bit for bit to those of '{tmp_path / 'flax'}'\nsha256 " in console
+    assert saved.read_shapes(saved.find(tmp_path / "run")).get("frozen", {}) == {}
+    assert len(saved.load(tmp_path / "small").frozen) == 8
 
 
 @pytest.mark.parametrize(

@@ -9,34 +9,40 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "seismollm_jax"
-LEAVES = ("parallel", "models", "data", "metrics")
+LEAVES = ("atomic_files", "parallel", "models", "data", "metrics")
+SAVED = ("training.saved", "training.provenance")
 TOP = ("training", "evaluation", "inference", "conversion")
 
 # Part -> parts of the package that it may import besides itself.
 ALLOWED = {
+    "atomic_files": set(),
     "parallel": set(),
+    "accelerators": set(),
     "metrics": set(),
-    "data": set(),
+    "data": {"atomic_files"},
     "data.__main__": {"data", "tasks"},
     "models": {"conversion.torch_files"},
-    "conversion.torch_files": set(),
+    "conversion.torch_files": {"atomic_files"},
     "tasks": {"models", "data", "metrics"},
     "experiment": {"models", "data", "tasks"},
     "command_line": {"parallel"},
-    "training": {*LEAVES, "tasks", "experiment", "evaluation"},
-    "evaluation": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
-    "inference": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.step"},
-    "conversion": {*LEAVES, "tasks", "experiment", "training.checkpoint", "training.optim"},
+    "training": {*LEAVES, "accelerators", "tasks", "experiment", "evaluation"},
+    "evaluation": {*LEAVES, "tasks", "experiment", *SAVED, "training.step", "command_line"},
+    "inference": {*LEAVES, "tasks", "experiment", *SAVED, "training.step"},
+    "conversion": {
+        *(*LEAVES, "tasks", "experiment", *SAVED),
+        *("training.backbone", "training.checkpoint", "training.optim"),
+    },
     "pod": {
         *("parallel", "data", "experiment", "command_line"),
-        *("training.optim", "training.step"),
+        *("training.optim", "training.step", "training.flops", "training.cost", "accelerators"),
     },
     "": {"inference.predictor"},  # the package's __init__
 }
 ONLY_IN = {
     "torch": ("conversion",),
     "obspy": ("inference", "data.stream_files", "data.stream_traces", "data.catalogue_xml"),
-    "orbax": ("training.checkpoint", "models.seismollm.pretrained", "conversion"),
+    "orbax": ("training.checkpoint", "training.saved", "models.seismollm.pretrained", "conversion"),
     "grain": ("data.pipeline",),
     "tensorflow": (),
     "configs": (),

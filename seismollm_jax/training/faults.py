@@ -27,7 +27,7 @@ class TrainingError(RuntimeError):
 def diagnose(
     pending: Pending,
     row_losses: Callable[[Mapping[str, jax.Array]], jax.Array],
-    names: Sequence[str],
+    names: Sequence[str] | np.ndarray,
     workdir: Path,
     *,
     save: bool = True,

@@ -128,3 +128,9 @@ def make_optimizer(
     if name == "sgd":
         return optax.chain(*clip, *decay, optax.trace(momentum))
     raise ValueError(f"optim.name={name!r} is not one of adam, adamw, sgd")
+
+
+def configured(settings: Mapping[str, Any]) -> optax.GradientTransformation:
+    """The optimiser of the `optim` part of a configuration."""
+    names = ("weight_decay", "momentum", "clip_norm")
+    return make_optimizer(settings["name"], **{name: settings[name] for name in names})

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seismollm_jax.training.checkpoint import FOLDER, CheckpointError, DamagedError, verify
+from seismollm_jax.training.saved import FOLDER, CheckpointError, DamagedError, verify
 
 PREFIX = "damaged-"  # of folders; names that are no numbers are no checkpoints
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from seismollm_jax import parallel
+from seismollm_jax import atomic_files, parallel
 from seismollm_jax.models.state import Arrays
 from seismollm_jax.training import backbone
 
@@ -103,6 +103,19 @@ def read_description(path: Path) -> dict[str, Any]:
             f"({description.get('provenance', {}).get('versions', {}).get('seismollm_jax', '?')})"
         )
     return description
+
+
+def amend(path: Path, **entries: Any) -> None:
+    """Replaces entries of a checkpoint's description; its arrays stay as they are.
+
+    Raises:
+        CheckpointError: the description cannot be read, or not be written.
+    """
+    description = {**read_description(path), **entries}
+    try:
+        atomic_files.write(path / "description" / "metadata", json.dumps(description).encode())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be changed ({error})") from error
 
 
 def has_training(description: Mapping[str, Any]) -> bool:

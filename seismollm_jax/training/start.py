@@ -207,6 +207,8 @@ def check_continues(
                 pairs[name] = (earlier[field], standing[field])
         for name in ("seed", "augment", "options"):
             pairs[name] = (before[name], _as_json(now[name]))
+        known = before["options"].keys()  # earlier versions had fewer
+        pairs["options"] = (before["options"], {k: pairs["options"][1].get(k) for k in known})
         for part, name in (
             ("train", "batch_size"),
             ("train", "shuffle"),

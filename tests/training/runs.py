@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seismollm_jax.training.checkpoint import find, load
+from seismollm_jax.training.saved import find, load
 
 ROOT = Path(__file__).parents[2]
 # As train.py, with the configuration from a file. The first argument is code to begin with.
@@ -104,7 +104,7 @@ def latest(workdir: Path) -> Path:
 
 def rows(workdir: Path) -> list[dict[str, float]]:
     """Lines of metrics.jsonl without timings."""
-    timings = ("samples_per_s", "input_wait")
+    timings = ("samples_per_s", "samples_per_s_per_device", "input_wait")
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k not in timings} for row in found]
 

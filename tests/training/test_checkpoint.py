@@ -11,14 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from seismollm_jax.training.checkpoint import (
-    CheckpointError,
-    Checkpoints,
-    find,
-    load,
-    read_description,
-)
+from seismollm_jax.training.checkpoint import Checkpoints
 from seismollm_jax.training.provenance import provenance
+from seismollm_jax.training.saved import CheckpointError, find, load, read_description
 from tests import setups
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from seismollm_jax.parallel import Layout
 from seismollm_jax.training import loop
-from seismollm_jax.training.checkpoint import load, read_description
 from seismollm_jax.training.epoch import MAX_SKIPPED, Epoch
+from seismollm_jax.training.saved import load, read_description
 from tests import setups
 from tests.training.runs import assert_same_run, latest, lines, rows
 

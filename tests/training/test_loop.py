@@ -1,6 +1,8 @@
 """Whole training runs: what they leave, how they continue, when they stop."""
 
 import dataclasses
+import gzip
+import io
 import json
 import math
 import re
@@ -13,11 +15,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seismollm_jax.evaluation import run
 from seismollm_jax.training import loop
-from seismollm_jax.training.checkpoint import CheckpointError, find, load, read_description
 from seismollm_jax.training.optim import Triangle
+from seismollm_jax.training.saved import CheckpointError, find, load, read_description
 from tests import setups
 from tests.training.runs import assert_same_network, latest, lines
 
@@ -35,7 +39,7 @@ def config(folder: Path, **changes: Any) -> dict[str, Any]:
 def straight(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four epochs in one go; not to be changed."""
     workdir = tmp_path_factory.mktemp("straight")
-    loop.run(config(data_folder), workdir)
+    loop.run(config(data_folder, **{"train.pictures": 2}), workdir)
     return workdir
 
 
@@ -56,7 +60,66 @@ def test_what_a_run_leaves(straight: Path, data_folder: Path) -> None:
         assert math.isfinite(line["loss"])
     assert {"loss", "magnitude/mae", "magnitude/r2"} <= set(val[EPOCH_STEPS])
     assert [*lines(straight, "epoch")] == ends
+    speeds = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    speeds = [row for row in speeds if row["part"] == "train"]
+    for row in speeds:
+        assert row["samples_per_s_per_device"] == pytest.approx(row["samples_per_s"] / 8)
+        assert 0 <= row["input_wait"] <= 1
+        assert not row.keys() & {"mfu", "peak_memory_gib"}  # CPUs have no published ones
     assert all(math.isfinite(line["train_loss"]) for line in lines(straight, "epoch").values())
+
+
+def test_pictures_of_the_same_records_at_each_validation(straight: Path) -> None:
+    events = EventAccumulator(str(straight / "tensorboard"))
+    events.Reload()
+    assert sorted(events.Tags()["images"]) == ["val/examples", "val/magnitude"]
+    for name in ("val/examples", "val/magnitude"):
+        pictures = events.Images(name)
+        assert [picture.step for picture in pictures] == [*lines(straight, "val")]
+        assert len({picture.encoded_image_string for picture in pictures}) == EPOCHS
+    picture = pictures[-1]
+    decoded = imread(io.BytesIO(picture.encoded_image_string))
+    assert decoded.shape == (picture.height, picture.width, 4)
+
+
+def test_a_dry_run_says_everything_and_leaves_nothing(
+    straight: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    assert loop.run(config(data_folder), workdir, dry_run=True) == {}
+    console = capsys.readouterr().out
+    assert "mesh: data 8 x fsdp 1 over 8 devices\nbatch: 16 windows, 2 on each device" in console
+    assert re.search(r"memory on each device: [\d.]+ [KMG]iB for a step", console)
+    assert "from the beginning" in console
+    assert "dry run: nothing was trained or written" in console
+    assert not workdir.exists()
+    # Of a run that would continue.
+    shutil.copytree(straight, workdir)
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    loop.run(config(data_folder, **{"train.epochs": 9}), workdir, dry_run=True)
+    assert f"continuing at step {EPOCHS * EPOCH_STEPS}" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+def test_a_profile_has_the_steps_asked_for(
+    data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"train.epochs": 1, "train.peak_tflops": 1e-3}
+    loop.run(config(data_folder, **changes), tmp_path, profile_steps=2)
+    said = re.search(r"profile of steps 3 to 4 in (\S+): open that", capsys.readouterr().out)
+    assert said
+    with gzip.open(said[1]) as file:
+        events = json.load(file)["traceEvents"]
+    steps = [event["args"]["step_num"] for event in events if event.get("name") == "train"]
+    assert steps == ["3", "4"]
+    calls = [event for event in events if event.get("name") == "PjitFunction(train_step)"]
+    assert calls
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))  # for TensorBoard
+    rows = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert all(row["mfu"] > 0 for row in rows if row["part"] == "train")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["images"] == []
 
 
 def test_best_and_latest_checkpoint_say_what_they_are(straight: Path, data_folder: Path) -> None:
@@ -257,6 +320,9 @@ def test_fine_tuning_starts_from_a_checkpoint(
     for name, value in source.params.items():
         np.testing.assert_array_equal(tuned.params[name], value)
     assert tuned.description["pretrained"]["source"] == f"checkpoint {source.path}"
+    first = lines(tmp_path, "val")[0]  # of the network as it came, on the same records
+    scores = {name: value for name, value in first.items() if name not in ("step", "part")}
+    assert scores == pytest.approx(source.description["validation"], rel=1e-5)
 
 
 def test_traces_of_the_earlier_training_are_named_when_held_out(

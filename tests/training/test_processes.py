@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seismollm_jax import parallel
-from seismollm_jax.training.checkpoint import load
+from seismollm_jax.training.saved import load
 from tests import setups
 
 ROOT = Path(__file__).parents[2]

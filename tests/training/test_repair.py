@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seismollm_jax.training.checkpoint import CheckpointError, Checkpoints, DamagedError, verify
+from seismollm_jax.training.checkpoint import Checkpoints
 from seismollm_jax.training.repair import newest, set_damaged_aside, without_lost_best
+from seismollm_jax.training.saved import CheckpointError, DamagedError, verify
 from tests import setups
 from tests.training.test_checkpoint import truncate
 

@@ -13,7 +13,7 @@ import pytest
 
 from seismollm_jax.data import stead, synthetic
 from seismollm_jax.training import loop
-from seismollm_jax.training.checkpoint import find
+from seismollm_jax.training.saved import find
 from tests import setups
 
 TRACES = 64

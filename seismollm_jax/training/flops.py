@@ -1,6 +1,6 @@
 """Multiplications and additions of a traced function, counted by hand.
 
-A check on the compiler's own count, which depends on how it rewrites convolutions.
+The compiler has a count of its own, which depends on how it rewrites convolutions.
 """
 
 import math

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from seismollm_jax.pod.flops import count
+from seismollm_jax.training.flops import count
 
 
 def traced(function, *shapes: tuple[int, ...]):
