@@ -9,19 +9,21 @@ export QUICKSTART_DIR
 
 VERSION := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 RUN := .venv/.installed-$(VERSION)
-# EXTRAS=test,torch adds the tests of PyTorch files, which are skipped otherwise. PyTorch's default
-# build for Linux brings some gigabytes of CUDA, so nobody gets it unasked.
+# EXTRAS=test,torch,tpu adds the tests of PyTorch files and of the compiler for TPUs, which are
+# skipped otherwise. PyTorch's default build for Linux brings some gigabytes of CUDA, and libtpu
+# takes 700 MB, so nobody gets them unasked.
 EXTRAS ?= test
 COMMA := ,
 DEV := .venv/.installed-$(subst $(COMMA),-,$(EXTRAS))-$(VERSION)
 PY := .venv/bin/python
 
-.PHONY: help quickstart test lint types docs lock clean
+.PHONY: help quickstart pictures test lint types docs lock clean
 
 help:
 	@echo "make quickstart  train, evaluate and predict on built-in data, into QUICKSTART_DIR"
 	@echo "                 (default runs/quickstart)"
-	@echo "make test        all tests; with EXTRAS=test,torch those of PyTorch files too"
+	@echo "make pictures    quickstart, and from it the pictures in docs/pictures; needs Chromium"
+	@echo "make test        all tests; with EXTRAS=test,torch,tpu those of PyTorch files and TPUs too"
 	@echo "make lint        style of the code (ruff)"
 	@echo "make types       type checks (mypy)"
 	@echo "make docs        the documentation as web pages, in site/"
@@ -61,7 +63,7 @@ quickstart: $(RUN)
 	@echo
 	@echo "== 2 of 3: evaluating it on earthquakes that it has not seen =="
 	@$(PY) eval.py --checkpoint="$$QUICKSTART_DIR" --data="$$QUICKSTART_DIR/data" --split=test \
-		--output="$$QUICKSTART_DIR"
+		--output="$$QUICKSTART_DIR" --report
 	@echo
 	@echo "== 3 of 3: picking a real record, the example that comes with ObsPy =="
 	@$(PY) -m seismollm_jax.inference.example --output "$$QUICKSTART_DIR/record.mseed"
@@ -72,10 +74,12 @@ quickstart: $(RUN)
 	@echo "  data/                  the synthetic earthquakes, in the layout of STEAD"
 	@echo "  checkpoints/           the trained network, the best and the latest"
 	@echo "  metrics.jsonl          the course of the training; tensorboard/ for TensorBoard"
+	@echo "  report.html            the test on one page: open it in a browser"
 	@echo "  metrics.json           the scores on the test part"
 	@echo "  predictions.csv        the picks of every test trace beside the true ones"
 	@echo "  picks.csv              the picks of the real record"
-	@cd "$$QUICKSTART_DIR" && for picture in pictures/*.png; do echo "  $$picture"; done
+	@echo "  pictures/record.png    the same as a picture; the others are those of the report"
+	@echo "  pictures/training.png  the course of the training"
 	@echo "Scores on the test part; a pick is a hit within 0.1 s (mae_hit_s: mean error of hits, seconds):"
 	@sed -nE 's/^ *"(p|s)_sample\/(precision|recall|f1|mae_hit_s)": ([0-9]\.[0-9]{1,3}).*/  \1 \2 \3/p' \
 		"$$QUICKSTART_DIR/metrics.json"
@@ -86,6 +90,14 @@ quickstart: $(RUN)
 	@echo "    $(PY) predict.py --checkpoint=\"$$QUICKSTART_DIR\" --input='FOLDER/*.mseed' --output=my_picks.csv --plot=my_record.png"
 	@echo "  the published training, with STEAD and GPT-2 (docs/data.md and docs/weights.md say where to get them):"
 	@echo "    $(PY) train.py --config=configs/picking.py --config.data.path=STEAD_FOLDER --workdir=runs/picking"
+
+# The command that starts Chromium or Chrome, with options if need be: root has to add --no-sandbox.
+CHROMIUM ?= chromium
+
+pictures: quickstart
+	@cp "$$QUICKSTART_DIR/pictures/record.png" docs/pictures/record.png
+	@$(CHROMIUM) --headless --hide-scrollbars --window-size=1200,890 \
+		--screenshot=docs/pictures/report.png "$$QUICKSTART_DIR/report.html"
 
 # -- for those who change something --------------------------------------------------------------
 

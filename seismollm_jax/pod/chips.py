@@ -3,7 +3,12 @@
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+
+from seismollm_jax.accelerators import TPUS
 
 GIB = 1 << 30
 
@@ -43,51 +48,51 @@ CHIPS = {
     for chip in (
         Chip(
             name="v4",
-            bf16_flops=275e12,
+            bf16_flops=TPUS["v4"].bfloat16,
             hbm_bytes=32 * GIB,
             usable_hbm_bytes=int(30.75 * GIB),
             hbm_bandwidth=1200e9,
             link_bandwidth=50e9,
-            clock_hz=275e12 / (2 * 2 * 4 * 128**2),
+            clock_hz=TPUS["v4"].bfloat16 / (2 * 2 * 4 * 128**2),
             dimensions=3,
             # The links are in the paper alone.
-            source="https://cloud.google.com/tpu/docs/v4 and arXiv 2304.01433",
+            source=f"{TPUS['v4'].source} and arXiv 2304.01433",
             description=(("chip_config_name", "megacore"),),
         ),
         Chip(
             name="v5e",
-            bf16_flops=197e12,
+            bf16_flops=TPUS["v5e"].bfloat16,
             hbm_bytes=16 * GIB,
             usable_hbm_bytes=int(15.75 * GIB),
             hbm_bandwidth=819e9,
             link_bandwidth=400e9 / 2 / 4,
-            clock_hz=197e12 / (2 * 4 * 128**2),
+            clock_hz=TPUS["v5e"].bfloat16 / (2 * 4 * 128**2),
             dimensions=2,
-            source="https://cloud.google.com/tpu/docs/v5e",
+            source=TPUS["v5e"].source,
         ),
         Chip(
             name="v5p",
-            bf16_flops=459e12,
+            bf16_flops=TPUS["v5p"].bfloat16,
             hbm_bytes=95 * GIB,
             # More than is published: the compiler's own figure is 95.74.
             usable_hbm_bytes=95 * GIB,
             hbm_bandwidth=2765e9,
             link_bandwidth=1200e9 / 2 / 6,
-            clock_hz=459e12 / (2 * 2 * 4 * 128**2),
+            clock_hz=TPUS["v5p"].bfloat16 / (2 * 2 * 4 * 128**2),
             dimensions=3,
-            source="https://cloud.google.com/tpu/docs/v5p",
+            source=TPUS["v5p"].source,
         ),
         Chip(
             name="v6e",
-            bf16_flops=918e12,
+            bf16_flops=TPUS["v6e"].bfloat16,
             hbm_bytes=32 * GIB,
             usable_hbm_bytes=int(31.25 * GIB),
             hbm_bandwidth=1600e9,
             link_bandwidth=800e9 / 2 / 4,
             # Four units of 256 x 256; with two, as has been published too, it would be 3.5 GHz.
-            clock_hz=918e12 / (2 * 4 * 256**2),
+            clock_hz=TPUS["v6e"].bfloat16 / (2 * 4 * 256**2),
             dimensions=2,
-            source="https://cloud.google.com/tpu/docs/v6e",
+            source=TPUS["v6e"].source,
         ),
     )
 }
@@ -132,6 +137,26 @@ class Slice:
         if self.chip.dimensions == 2:
             return tuple(length == POD_SIDE for length in self.shape)
         return (all(length % CUBE == 0 for length in self.shape),) * 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """A device mesh laid over a slice.
+
+    Attributes:
+        slice_: all of its chips.
+        axes: names of the mesh's axes.
+        places: where each device of the mesh is, its coordinates in the slice last.
+    """
+
+    slice_: Slice
+    axes: tuple[str, ...]
+    places: np.ndarray  # (size of each axis of the mesh ..., axes of the slice)
+
+    def group(self, axes: Sequence[str]) -> np.ndarray:
+        """Places of the devices along some axes from the first one on, (devices, axes of slice)."""
+        along = tuple(slice(None) if name in axes else 0 for name in self.axes)
+        return self.places[along].reshape(-1, len(self.slice_.shape))
 
 
 def parse(topology: str) -> Slice:

@@ -22,9 +22,10 @@ from seismollm_jax import experiment as experiments
 from seismollm_jax import parallel
 from seismollm_jax.data.pipeline import FIXED
 from seismollm_jax.data.records import Record
-from seismollm_jax.pod import collectives, flops, traffic
-from seismollm_jax.pod.chips import GIB, Slice
-from seismollm_jax.training.optim import make_optimizer
+from seismollm_jax.pod import collectives, traffic
+from seismollm_jax.pod.chips import GIB, SHAPES, Mesh, Slice
+from seismollm_jax.training import flops, optim
+from seismollm_jax.training.cost import abstract_batch
 from seismollm_jax.training.step import make_init, make_train_step
 
 # Without these the compiler's library looks for chips of its own, and only one process may use it.
@@ -38,7 +39,7 @@ NO_COMPILER = (
     "the compiler for TPUs is not installed: pip install -e '.[tpu]' brings libtpu, for Linux on "
     "x86-64, about 200 MB to download and 700 MB on disk; no TPU is needed"
 )
-READING = 1  # to be raised when more or something else is read from a program: old figures end
+READING = 2  # to be raised when more or something else is read from a program: old figures end
 OVERFLOW = "RESOURCE_EXHAUSTED"
 
 
@@ -48,6 +49,7 @@ class Program:
 
     Attributes:
         lowered: of JAX, to be compiled.
+        axes: of the device mesh, with their sizes.
         batch_size: of all chips.
         flops: of one chip, counted by hand.
         parameters: of the network.
@@ -56,6 +58,7 @@ class Program:
     """
 
     lowered: Any
+    axes: Mapping[str, int]
     batch_size: int
     flops: float
     parameters: int
@@ -76,12 +79,16 @@ class _NoRecords:
         return Record(np.zeros((self.window, 3), np.float32), p_samples=[], s_samples=[])
 
 
-def layout_on(slice_: Slice) -> parallel.Layout:
+def layout_on(slice_: Slice, fsdp: int = 1) -> parallel.Layout:
     """A mesh over the chips of a slice, none of which has to exist.
+
+    Args:
+        slice_: of chips.
+        fsdp: size of the mesh's axis of that name, `mesh.fsdp` of a configuration.
 
     Raises:
         ImportError: no libtpu.
-        ValueError: a shape that the compiler does not know.
+        ValueError: a shape that the compiler does not know, or that cannot be divided so.
     """
     try:
         import libtpu  # noqa: F401
@@ -98,7 +105,31 @@ def layout_on(slice_: Slice) -> parallel.Layout:
             f"--topology={slice_.name}: {str(error).splitlines()[0]}; hosts have 2x2 chips, so all "
             "but a single chip come in multiples of that"
         ) from error
-    return parallel.layout_over(topology.devices)
+    try:
+        return parallel.layout_over(topology.devices, fsdp)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"mesh.fsdp={fsdp} cannot be laid on {slice_.name}: {slice_.chips // fsdp} x {fsdp} "
+            "must be products of whole axes of the slice; choose the length of one of them"
+        ) from error
+
+
+def mesh_on(slice_: Slice, layout: parallel.Layout) -> Mesh:
+    """How the mesh of `layout_on` lies on its slice."""
+    devices = layout.mesh.devices
+    axes = len(slice_.shape)
+    places = np.array([device.coords[:axes] for device in devices.flat])
+    return Mesh(slice_, layout.mesh.axis_names, places.reshape(*devices.shape, axes))
+
+
+def other_meshes(slice_: Slice, fsdp: int) -> list[Mesh]:
+    """Meshes with 1 to 256 chips of the family, as far as they can be divided so."""
+    found = []
+    for shape in SHAPES[slice_.chip.dimensions]:
+        there = Slice(slice_.chip, shape)
+        with contextlib.suppress(ValueError):
+            found.append(mesh_on(there, layout_on(there, fsdp)))
+    return found
 
 
 def lower(config: Mapping[str, Any], layout: parallel.Layout, batch_per_chip: int) -> Program:
@@ -106,7 +137,7 @@ def lower(config: Mapping[str, Any], layout: parallel.Layout, batch_per_chip: in
 
     Args:
         config: a configuration of `configs/`, as plain dictionaries; its batch size is not used.
-        layout: of `layout_on`, or over real devices.
+        layout: of `layout_on`, or over real devices, with the configuration's `mesh.fsdp`.
         batch_per_chip: samples.
 
     Raises:
@@ -114,19 +145,18 @@ def lower(config: Mapping[str, Any], layout: parallel.Layout, batch_per_chip: in
     """
     if batch_per_chip < 1:
         raise ValueError(f"--batch_per_chip={batch_per_chip} must be at least 1")
-    experiment = experiments.make(config)
-    optim = config["optim"]
-    optimizer = make_optimizer(
-        optim["name"], weight_decay=optim["weight_decay"], momentum=optim["momentum"]
-    )
+    if batch_per_chip % (micro := config["train"]["accumulate"]):
+        raise ValueError(
+            f"--batch_per_chip={batch_per_chip} does not divide into train.accumulate={micro} "
+            f"micro-batches; choose a multiple of {micro}"
+        )
     size = batch_per_chip * layout.devices
+    experiment = experiments.make(config)
+    optimizer = optim.configured(config["optim"])
     none = np.zeros(1, np.int64)
     source = _NoRecords(config["data"]["window"])
     element = experiment.samples(source, none, none, augment=False)(0, epoch=0, stream=FIXED)
-    batch = {
-        name: jax.ShapeDtypeStruct((size, *value.shape), jax.dtypes.canonicalize_dtype(value.dtype))
-        for name, value in element.items()
-    }
+    batch = abstract_batch(element, size, layout)
     with jax.default_matmul_precision(config["precision"]["matmul"]):
         key = jax.eval_shape(jax.random.key, 0)
         state, frozen = jax.eval_shape(make_init(experiment, optimizer, layout), key)
@@ -138,6 +168,7 @@ def lower(config: Mapping[str, Any], layout: parallel.Layout, batch_per_chip: in
     trainable = sum(leaf.size for leaf in learn)
     return Program(
         lowered=lowered,
+        axes=dict(layout.mesh.shape),
         batch_size=size,
         flops=flops.count(traced.jaxpr) / layout.devices,
         parameters=trainable + sum(leaf.size for leaf in jax.tree.leaves(frozen)),
@@ -190,18 +221,23 @@ def compile_program(program: Program, topology: str, cache: Path) -> dict[str, A
             "hbm_bytes": traffic.hbm_bytes(text),
             "estimated_cycles": traffic.estimated_cycles(text),
             "compiler": {name: cost.get(name) for name in ("flops", "bytes accessed")},
-            "collectives": [dataclasses.asdict(one) for one in collectives.find(text)],
+            "collectives": [
+                dataclasses.asdict(one) for one in collectives.find(text, program.axes)
+            ],
         }
     found |= {"compile_s": time.monotonic() - begun, "versions": versions}
     cache.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".part{os.getpid()}")
     part.write_text(json.dumps(found))
     part.replace(file)
-    return {**found, "cached": False}
+    return {**json.loads(file.read_text()), "cached": False}
 
 
 def needed_gib(overflow: str) -> float | None:
-    """GiB that a program would need, from the compiler's words; None if they do not say."""
+    """GiB that a program would need at least, from the compiler's words; None if they do not say.
+
+    They may count what is needed on the way alone.
+    """
     amounts = re.findall(r"(?:Used |temporaries \(|requires? )([\d.]+)([KMGT])", overflow)
     scale = {"K": 1 / GIB * 1024, "M": 1 / 1024, "G": 1.0, "T": 1024.0}
     return max((float(number) * scale[unit] for number, unit in amounts), default=None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seismollm_jax.pod import collectives
-from seismollm_jax.pod.chips import GIB, Slice
+from seismollm_jax.pod.chips import GIB, Mesh
 from seismollm_jax.pod.collectives import Collective
 from seismollm_jax.pod.program import Program, needed_gib
 from seismollm_jax.pod.roofline import passes, roofline, scaling
@@ -21,10 +21,13 @@ ASSUMPTIONS = (
     "keep up."
 )
 
+HELD, HELD_MORE = 4, 8  # bytes of a parameter, and what Adam adds of one that learns
+
 
 def make(
     config: Mapping[str, Any],
-    slice_: Slice,
+    mesh: Mesh,
+    others: Sequence[Mesh],
     batch_per_chip: int,
     program: Program,
     found: Mapping[str, Any],
@@ -33,16 +36,23 @@ def make(
 
     Args:
         config: the configuration that was compiled.
-        slice_: for which chips.
+        mesh: for which chips.
+        others: on which chips of that family to predict it.
         batch_per_chip: samples.
         program: of `program.lower`.
         found: of `program.compile_program`.
     """
-    chip = slice_.chip
+    slice_, chip = mesh.slice_, mesh.slice_.chip
     values: dict[str, Any] = {
         "task": config["task"],
         "window": config["data"]["window"],
         "precision": dict(config["precision"]),
+        "settings": {
+            "mesh.fsdp": config["mesh"]["fsdp"],
+            "train.accumulate": config["train"]["accumulate"],
+            "train.rematerialise": config["train"]["rematerialise"],
+            "optim.average": config["optim"]["average"],
+        },
         "topology": slice_.name,
         "chips": slice_.chips,
         "batch_per_chip": batch_per_chip,
@@ -59,16 +69,18 @@ def make(
         needs = needed_gib(found["overflow"])
         return {**values, "fits": False, "needed_gib": needs, "compiler": found["overflow"]}
     memory = found["memory"]
-    all_of_them = [Collective(**one) for one in found["collectives"]]
+    all_of_them = [
+        Collective(**{**one, "axes": tuple(one["axes"])}) for one in found["collectives"]
+    ]
     used = (
         *(memory[name] for name in ("argument", "output", "temp", "generated_code")),
         -memory["alias"],  # outputs in the place of arguments
     )
     times = passes(config["precision"]["compute"], config["precision"]["matmul"])
-    bounds = roofline(program.flops, found["hbm_bytes"], all_of_them, slice_, times)
+    bounds = roofline(program.flops, found["hbm_bytes"], all_of_them, mesh, times)
     estimate = found["estimated_cycles"] / chip.clock_hz
     alone = max(bounds.compute_s, bounds.hbm_s, estimate)
-    points = scaling(alone, all_of_them, slice_, batch_per_chip)
+    points = scaling(alone, all_of_them, others, batch_per_chip)
     return {
         **values,
         "fits": True,
@@ -107,10 +119,11 @@ def as_text(report: Mapping[str, Any]) -> str:
     """For people."""
     chip = report["chip"]
     precision, batch = report["precision"], report["batch_per_chip"]
+    settings = also(report)
     lines = [
         f"{report['task']}, window {report['window']}, {precision['compute']} (matmul "
         f"{precision['matmul']}): {report['parameters']:,} parameters, "
-        f"{report['trainable']:,} learn",
+        f"{report['trainable']:,} learn" + (f"; {settings}" if settings else ""),
         f"{report['topology']}: {report['chips']} chips, {batch} windows on each, "
         f"{report['batch_size']} in a batch",
     ]
@@ -162,17 +175,36 @@ def as_text(report: Mapping[str, Any]) -> str:
     )
 
 
+def also(report: Mapping[str, Any]) -> str:
+    """The settings besides task, window and precision that are not as usual, in words."""
+    settings = report["settings"]
+    words = {
+        "mesh.fsdp": f"split over {settings['mesh.fsdp']}",
+        "train.accumulate": f"{settings['train.accumulate']} micro-batches",
+        "train.rematerialise": "rematerialised",
+        "optim.average": "averaged",
+    }
+    usual = {"mesh.fsdp": 1, "train.accumulate": 1, "train.rematerialise": False}
+    return ", ".join(said for name, said in words.items() if settings[name] != usual.get(name, 0.0))
+
+
 def why_not(report: Mapping[str, Any]) -> str:
     """That a program does not fit, and what to do."""
     usable = report["chip"]["usable_hbm_bytes"] / GIB
     batch, needs = report["batch_per_chip"], report["needed_gib"]
     amount, smaller = "more memory than a chip's", max(1, batch // 2)
     if needs:
-        amount = f"{needs:.1f} GiB; a chip has"
+        amount = f"at least {needs:.1f} GiB; a chip has"
         smaller = max(1, min(smaller, int(batch * usable / needs * 0.9)))
     remedies = [f"--batch_per_chip={smaller}"] if batch > 1 else []
     if report["precision"]["compute"] == "float32":
         remedies.append("--config.precision.compute=bfloat16")
+    if not report["settings"]["train.rematerialise"]:
+        remedies.append("--config.train.rematerialise=True")
+    held = HELD * report["parameters"] + HELD_MORE * report["trainable"]
+    held /= report["settings"]["mesh.fsdp"] * report["chip"]["usable_hbm_bytes"]
+    if held > 0.1:
+        remedies.insert(0 if held > 0.5 else len(remedies), "a larger --config.mesh.fsdp")
     remedies.append("a shorter --config.data.window, or a chip with more memory")
     return f"does not fit: needs {amount} {usable:.2f} GiB for it. Try {', '.join(remedies)}"
 
@@ -185,19 +217,20 @@ def as_json(report: Mapping[str, Any]) -> str:
 def as_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Several reports as one Markdown table."""
     lines = [
-        "| task | window | precision | slice | batch per chip | memory per chip, GiB | TFLOP | "
-        "GB moved | collectives: number, MB | step at least, ms, bound by | step expected, ms | "
-        "windows/s | efficiency |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| task | window | parameters, millions | precision | also | slice | batch per chip | "
+        "memory per chip, GiB | TFLOP | GB moved | collectives: number, MB | "
+        "step at least, ms, bound by | step expected, ms | windows/s | efficiency |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for report in reports:
         cells = [
-            *(report["task"], report["window"], report["precision"]["compute"]),
+            *(report["task"], report["window"], f"{report['parameters'] / 1e6:.1f}"),
+            *(report["precision"]["compute"], also(report)),
             *(report["topology"], report["batch_per_chip"]),
         ]
         usable = f"{report['chip']['usable_hbm_bytes'] / GIB:.2f}"
         if not report["fits"]:
-            needs = f"{report['needed_gib']:.2f}" if report["needed_gib"] else "more"
+            needs = f"at least {report['needed_gib']:.2f}" if report["needed_gib"] else "more"
             cells += [f"{needs} of {usable}: does not fit", *[""] * 7]
         else:
             bounds = report["roofline"]

@@ -4,16 +4,17 @@ All of it is arithmetic on a compiled program. Nothing here was measured on a ch
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from seismollm_jax.pod.chips import SHAPES, Slice
+import numpy as np
+
+from seismollm_jax.accelerators import PASSES
+from seismollm_jax.pod.chips import Mesh, Slice
 from seismollm_jax.pod.collectives import Collective
 
 # Seconds for the first byte to reach a neighbouring chip ("How to Scale Your Model", part 3,
 # https://jax-ml.github.io/scaling-book/sharding). Most reductions here are a few hundred bytes.
 HOP_S = 1e-6
-# Passes through the bfloat16 matrix units for a product of float32 arrays, by precision.matmul.
-PASSES = {"default": 1, "fastest": 1, "bfloat16": 1, "high": 3, "highest": 6, "float32": 6}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,31 +64,45 @@ def passes(compute_dtype: str, matmul: str) -> int:
     return PASSES[matmul]
 
 
-def transfer_seconds(collectives: Sequence[Collective], slice_: Slice) -> float:
-    """Time of a step's collectives one after the other, each over all chips of the slice.
+def transfer_seconds(collectives: Sequence[Collective], mesh: Mesh) -> float:
+    """Time of a step's collectives one after the other.
 
-    A collective moves its data in rings along all axes at once, over both directions of each ring;
-    an axis that does not close to a ring counts half. A reduction of V bytes over n chips sends
-    2 V (n - 1) / n bytes from each, the other operations half of it. To that comes the time that
-    the first byte takes around, `HOP_S` a chip.
+    A collective moves its data in rings along all axes of the slice that its group of chips spans,
+    at once and over both directions of each ring; an axis that does not close to a ring counts
+    half. Groups whose chips lie between each other share the links. A reduction of V bytes over n
+    chips sends 2 V (n - 1) / n bytes from each, the other operations half of it. To that comes the
+    time that the first byte takes around, `HOP_S` a chip.
     """
-    if slice_.chips == 1:
-        return 0.0
-    bandwidth, hops = 0.0, 0
-    for length, ring in zip(slice_.shape, slice_.rings, strict=True):
-        if length > 1:
-            bandwidth += slice_.chip.link_bandwidth * (2 if ring else 1)
-            hops += length // 2 if ring else length - 1
-    share = (slice_.chips - 1) / slice_.chips
     seconds = 0.0
     for collective in collectives:
+        places = mesh.group(collective.axes)
+        chips = len(places)
+        if chips == 1:
+            continue
+        bandwidth, hops = _ways(places, mesh.slice_)
         phases = 2 if collective.operation == "all-reduce" else 1
-        seconds += phases * (share * collective.bytes / bandwidth + hops * HOP_S)
+        once = (chips - 1) / chips * collective.bytes / bandwidth + hops * HOP_S
+        seconds += collective.times * phases * once
     return seconds
 
 
+def _ways(places: np.ndarray, slice_: Slice) -> tuple[float, int]:
+    """Bytes a second out of each chip of a group, and the chips that a byte passes to the last."""
+    bandwidth, hops = 0.0, 0
+    for axis, length in enumerate(slice_.shape):
+        lines = np.unique(places[:, axis])
+        if len(lines) == 1:
+            continue
+        reach = int(lines[-1] - lines[0])
+        step = reach / (len(lines) - 1)  # chips of other groups are between these if it is not 1
+        ring = slice_.rings[axis] and len(lines) * step == length
+        bandwidth += slice_.chip.link_bandwidth * (2 if ring else 1) / step
+        hops += length // 2 if ring else reach
+    return bandwidth, hops
+
+
 def roofline(
-    flops: float, hbm_bytes: float, collectives: Sequence[Collective], slice_: Slice, passes: int
+    flops: float, hbm_bytes: float, collectives: Sequence[Collective], mesh: Mesh, passes: int
 ) -> Roofline:
     """Lower bounds of a step's time.
 
@@ -95,39 +110,43 @@ def roofline(
         flops: of one chip.
         hbm_bytes: that one chip moves between memory and processor.
         collectives: of a step.
-        slice_: on which.
+        mesh: on which.
         passes: of `passes`.
     """
+    chip = mesh.slice_.chip
     return Roofline(
-        compute_s=flops * passes / slice_.chip.bf16_flops,
-        hbm_s=hbm_bytes / slice_.chip.hbm_bandwidth,
-        ici_s=transfer_seconds(collectives, slice_),
+        compute_s=flops * passes / chip.bf16_flops,
+        hbm_s=hbm_bytes / chip.hbm_bandwidth,
+        ici_s=transfer_seconds(collectives, mesh),
     )
 
 
 def scaling(
-    alone_s: float, collectives: Sequence[Collective], slice_: Slice, batch_per_chip: int
+    alone_s: float,
+    collectives: Sequence[Collective],
+    meshes: Iterable[Mesh],
+    batch_per_chip: int,
 ) -> list[ScalingPoint]:
-    """Weak scaling from 1 to 256 chips: each keeps its batch, the global batch grows.
+    """Weak scaling: each chip keeps its batch, the global batch grows.
 
     Collectives come on top of the rest of the step, as if nothing overlapped.
 
     Args:
         alone_s: the step without collectives.
         collectives: of a step; their bytes do not depend on the number of chips.
-        slice_: of the family, any size.
+        meshes: on slices of one family.
         batch_per_chip: samples.
     """
     points = []
-    for shape in SHAPES[slice_.chip.dimensions]:
-        there = Slice(slice_.chip, shape)
-        step_s = alone_s + transfer_seconds(collectives, there)
+    for mesh in meshes:
+        chips = mesh.slice_.chips
+        step_s = alone_s + transfer_seconds(collectives, mesh)
         points.append(
             ScalingPoint(
-                topology=there.name,
-                chips=there.chips,
+                topology=mesh.slice_.name,
+                chips=chips,
                 step_s=step_s,
-                samples_per_s=batch_per_chip * there.chips / step_s,
+                samples_per_s=batch_per_chip * chips / step_s,
                 efficiency=alone_s / step_s,
             )
         )

@@ -9,7 +9,14 @@ import jax
 
 from seismollm_jax.data.remote import cache_folder
 from seismollm_jax.pod import chips, report
-from seismollm_jax.pod.program import compile_program, layout_on, lower, progress
+from seismollm_jax.pod.program import (
+    compile_program,
+    layout_on,
+    lower,
+    mesh_on,
+    other_meshes,
+    progress,
+)
 
 
 class DoesNotFitError(ValueError):
@@ -44,13 +51,15 @@ def run(
     # The compiler runs on the host's processor, whatever devices this machine has.
     jax.config.update("jax_platforms", "cpu")
     slice_ = chips.parse(topology)
-    layout = layout_on(slice_)
+    fsdp = config["mesh"]["fsdp"]
+    layout = layout_on(slice_, fsdp)
     with progress("tracing the training step"):
         program = lower(config, layout, batch_per_chip)
     found = compile_program(program, slice_.name, cache or cache_folder() / "pod")
     if found["cached"]:
         print(f"the same program was compiled before, in {found['compile_s']:.0f} s")
-    values = report.make(config, slice_, batch_per_chip, program, found)
+    mesh, others = mesh_on(slice_, layout), other_meshes(slice_, fsdp)
+    values = report.make(config, mesh, others, batch_per_chip, program, found)
     if json_file:
         Path(json_file).write_text(report.as_json(values))
     if not values["fits"]:

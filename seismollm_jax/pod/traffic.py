@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Iterator
 
+from seismollm_jax.pod.computations import Computation, used
+
 # name = type operation(operands), ...
 _INSTRUCTION = re.compile(
     r"^\s+(?:ROOT )?%?(?P<name>[\w.-]+) = (?P<type>\(.*?\)|\S+) (?P<operation>[a-z][a-z-]*)"
@@ -16,8 +18,12 @@ _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 # They name, group or await arrays that others move.
 _MOVE_NOTHING = {
     *("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "partition-id"),
-    *("replica-id", "after-all", "opt-barrier"),
+    *("replica-id", "after-all", "opt-barrier", "while", "call", "conditional"),
 }
+# A collective that goes on beside other work is a part of all the fusions that do this work, which
+# pass its arrays on: {output}: (operand, ...), ...
+_BESIDE = re.compile(r"^\s+%?async-collective-|calls=%?async_collective_fusion")
+_PASSED_ON = re.compile(r"\{(\d*)\}: \((\d+), ")
 
 
 def array_bytes(array: str) -> tuple[int, bool]:
@@ -45,23 +51,32 @@ def hbm_bytes(text: str) -> int:
     """Bytes of the arrays in main memory that the instructions of a program read or write.
 
     Whole arrays, also where an instruction takes a part. What stays in the chip's own memory is
-    left out; the compiler's own count (`bytes accessed`) has it.
+    left out; the compiler's own count (`bytes accessed`) has it. Loops count as often as they turn.
+
+    Raises:
+        ValueError: an array type of unknown size; a loop of unknown length.
     """
+    return sum(part.times * _hbm_bytes(part) for part in used(text) if part.scheduled)
+
+
+def _hbm_bytes(part: Computation) -> int:
     total = 0
     types: dict[str, int] = {}
-    for line in _entry(text):
+    for line in part.lines:
         match = _INSTRUCTION.match(line)
         if not match:
             continue
-        own = sum(size for size, in_hbm in arrays_of(match["type"]) if in_hbm)
+        sizes = [size if in_hbm else 0 for size, in_hbm in arrays_of(match["type"])]
         operation = match["operation"]
-        types[match["name"]] = own
+        types[match["name"]] = sum(sizes)
         if operation in _MOVE_NOTHING or operation.endswith("-done"):
             continue
-        total += own
+        passed = _PASSED_ON.findall(line) if _BESIDE.search(line) else ()
+        outputs, inputs = {int(n or 0) for n, _ in passed}, {int(n) for _, n in passed}
+        total += sum(size for n, size in enumerate(sizes) if n not in outputs)
         if not operation.endswith("-start"):  # those have their operands in their type
-            operands = (name.strip().lstrip("%") for name in match["operands"].split(","))
-            total += sum(types.get(name.split(" ")[-1].lstrip("%"), 0) for name in operands)
+            names = re.findall(r"%([\w.-]+)", match["operands"])
+            total += sum(types.get(name, 0) for n, name in enumerate(names) if n not in inputs)
     return total
 
 
@@ -69,20 +84,17 @@ def estimated_cycles(text: str) -> int:
     """The compiler's own estimate of a program's length, without waiting for other chips.
 
     It is noted at most instructions; 0 if at none, as in programs for other devices.
+
+    Raises:
+        ValueError: a loop of unknown length.
     """
-    return sum(int(n) for line in _entry(text) for n in _CYCLES.findall(line))
-
-
-def _entry(text: str) -> Iterator[str]:
-    """Lines of the entry computation: the schedule. Fusions call the others."""
-    inside = False
-    for line in text.splitlines():
-        if line.startswith("ENTRY "):
-            inside = True
-        elif inside:
-            if line.startswith("}"):
-                return
-            yield line
+    return sum(
+        part.times * int(cycles)
+        for part in used(text)
+        if part.scheduled
+        for line in part.lines
+        for cycles in _CYCLES.findall(line)
+    )
 
 
 def _bytes(match: re.Match[str]) -> tuple[int, bool]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seismollm_jax.pod import traffic
+from seismollm_jax.pod import computations, traffic
 from seismollm_jax.pod.collectives import Collective, find, totals
 
 # As the compiler writes it, shortened.
@@ -36,6 +36,35 @@ StackFrames
   %inner.1 = f32[8,8]{1,0:T(8,128)} add(%param_0, %param_0), backend_config={"estimated_cycles":"9"}
 }
 
+%all-reduce-scatter.7 (input: f32[64,8]) -> f32[16,8] {
+  %input = f32[64,8]{1,0:T(8,128)} parameter(0)
+  %all-reduce.7 = f32[64,8]{1,0:T(8,128)} all-reduce(%input), channel_id=7, replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%region_2
+  ROOT %dynamic-slice.7 = f32[16,8]{1,0:T(8,128)} dynamic-slice(%all-reduce.7, %partition-id.1), dynamic_slice_sizes={16,8}
+}
+
+%fused_computation.8 (param_0: f32[16,8]) -> (f32[16,8], f32[64,8]) {
+  ROOT %all-gather.8 = (f32[16,8]{1,0:T(8,128)}, f32[64,8]{1,0:T(8,128)}) all-gather-start(%param_0), channel_id=8, replica_groups=mesh['axis_0'=4,'axis_1'=2], device_ids=([2,4]T(1,0)) {'axis_0'}, metadata={op_name="jit(train_step)/while/body/jvp()/sharding_constraint" stack_frame_id=1}
+}
+
+%async_collective_fusion.8 (param_0: f32[16,8], param_1: f32[64,8]) -> (f32[4], f32[64,8]) {
+  %all-gather.9 = (f32[16,8]{1,0:T(8,128)}, f32[64,8]{1,0:T(8,128)}) all-gather-start(%param_0), channel_id=8, replica_groups=mesh['axis_0'=4,'axis_1'=2], device_ids=([2,4]T(1,0)) {'axis_0'}, metadata={op_name="jit(train_step)/while/body/jvp()/sharding_constraint" stack_frame_id=1}
+}
+
+%condition (carry: (s32[], f32[16,8])) -> pred[] {
+  %length = s32[]{:T(128)} constant(5)
+  %turn = s32[]{:T(128)} get-tuple-element(%carry), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%turn, %length), direction=LT
+}
+
+%body (carry: (s32[], f32[16,8])) -> (s32[], f32[16,8]) {
+  %part = f32[16,8]{1,0:T(8,128)} get-tuple-element(%carry), index=1
+  %async-collective-start.1 = (f32[16,8]{1,0:T(8,128)}, f32[64,8]{1,0:T(8,128)}) fusion(%part), kind=kCustom, output_to_operand_aliasing={{0}: (0, {})}, calls=%fused_computation.8
+  %gte.8 = f32[16,8]{1,0:T(8,128)} get-tuple-element(%async-collective-start.1), index=0
+  %gte.9 = f32[64,8]{1,0:T(8,128)} get-tuple-element(%async-collective-start.1), index=1
+  %fusion.8 = (f32[4]{0:T(128)}, f32[64,8]{1,0:T(8,128)}) fusion(%gte.8, %gte.9), kind=kOutput, output_to_operand_aliasing={{1}: (1, {})}, calls=%async_collective_fusion.8, backend_config={"estimated_cycles":"30"}
+  ROOT %next = (s32[], f32[16,8]) tuple(%turn, %part)
+}
+
 ENTRY %main.5_spmd (param: f32[750,96], param.1: f32[8]) -> f32[8] {
   %param.1 = f32[8]{0:T(128)} parameter(1)
   %param = f32[750,96]{0,1:T(8,128)} parameter(0)
@@ -53,6 +82,10 @@ ENTRY %main.5_spmd (param: f32[750,96], param.1: f32[8]) -> f32[8] {
   %all-reduce.6 = (f32[16]{0:T(128)S(1)}, f32[100]{0:T(128)S(1)}) all-reduce(%gte.1, %copy.6), channel_id=6, replica_groups={}, metadata={op_name="jit(train_step)/transpose(jvp())/reduce_sum" stack_frame_id=2}
   %all-gather-start.4 = (f32[2,100]{1,0}, f32[16,100]{1,0}, u32[], u32[]) all-gather-start(%x), replica_groups=[1,8]<=[8], dimensions={0}
   %all-gather-done.4 = f32[16,100]{1,0} all-gather-done(%all-gather-start.4)
+  %fusion.7 = f32[16,8]{1,0:T(8,128)} fusion(%whole), kind=kCustom, calls=%all-reduce-scatter.7, metadata={op_name="jit(train_step)/transpose(jvp())/dot_general" stack_frame_id=4}
+  %while.1 = (s32[], f32[16,8]) while(%begin), condition=%condition, body=%body, metadata={op_name="jit(train_step)/while" stack_frame_id=1}
+  %gte.10 = f32[100]{0:T(128)S(1)} get-tuple-element(%while.1), index=1
+  %all-reduce.10 = f32[100]{0:T(128)S(1)} all-reduce(%gte.10), channel_id=10, replica_groups=[4,2]<=[2,4]T(1,0), to_apply=%region_2
   ROOT %reduce-scatter.5 = f32[10]{0:T(128)} reduce-scatter(%y), replica_groups=[2,4]<=[8], metadata={op_name="jit(train_step)/transpose(jvp())/x" stack_frame_id=2}, backend_config={"estimated_cycles":"20"}
 }
 
@@ -62,27 +95,55 @@ ENTRY %main.5_spmd (param: f32[750,96], param.1: f32[8]) -> f32[8] {
 """  # noqa: E501
 
 
+MESH = {"data": 2, "fsdp": 4}
+ALL = ("data", "fsdp")
+
+
 def test_collectives() -> None:
-    assert find(PROGRAM) == [
-        Collective("all-reduce", 2 * 16 * 4, 8, "batch norm"),  # in a function that it calls
-        Collective("all-reduce", 4, 8, "other"),
-        Collective("all-reduce", 768 * 64 * 2, 4, "gradients"),  # once, not at its end again
+    assert find(PROGRAM, MESH) == [
+        Collective("all-reduce", 2 * 16 * 4, 8, "batch norm", ALL),  # in a function that it calls
+        Collective("all-reduce", 4, 8, "other", ALL),
+        # Once, not at its end again.
+        Collective("all-reduce", 768 * 64 * 2, 4, "gradients", ("fsdp",)),
         # Several in one: what most of it is, although it bears the name of another.
-        Collective("all-reduce", (16 + 100) * 4, 0, "gradients"),
-        Collective("all-gather", 16 * 100 * 4, 8, "other"),  # the result, not the operand
-        Collective("reduce-scatter", 10 * 4 * 4, 4, "batch norm"),  # the whole, not the share
+        Collective("all-reduce", (16 + 100) * 4, 0, "gradients", ALL),
+        Collective("all-gather", 16 * 100 * 4, 8, "other", ALL),  # the result, not the operand
+        Collective("all-reduce", 100 * 4, 2, "gradients", ("data",)),  # summed up by the loop
+        # The whole, not the share.
+        Collective("reduce-scatter", 10 * 4 * 4, 4, "batch norm", ("fsdp",)),
+        # A fusion, which says what it is for.
+        Collective("reduce-scatter", 64 * 8 * 4, 4, "gradients", ("fsdp",)),
+        # In a loop, and named in two fusions.
+        Collective("all-gather", 64 * 8 * 4, 4, "weights", ("fsdp",), times=5),
     ]
 
 
 def test_totals() -> None:
-    table = totals(find(PROGRAM + PROGRAM[PROGRAM.index("  %all-reduce.2") :]))
-    assert table["all-reduce, other"] == {"count": 2, "bytes": 8}
-    assert table["all-reduce, batch norm"] == {"count": 1, "bytes": 128}
-    assert sum(row["count"] for row in table.values()) == 11
+    table = totals(find(PROGRAM, MESH))
+    assert table["all-reduce, other"] == {"count": 1, "bytes": 4}
+    assert table["all-reduce, gradients"]["count"] == 3
+    assert table["all-gather, weights"] == {"count": 5, "bytes": 5 * 64 * 8 * 4}
+    assert sum(row["count"] for row in table.values()) == 13
 
 
 def test_nothing_to_find() -> None:
-    assert find("HloModule jit_f\n\nENTRY %main (p: f32[]) -> f32[] {\n}\n") == []
+    assert find("HloModule jit_f\n\nENTRY %main (p: f32[]) -> f32[] {\n}\n", MESH) == []
+    assert find("", MESH) == []
+
+
+def test_how_often_a_loop_turns() -> None:
+    def turns(text: str) -> int:
+        (body,) = [part for part in computations.used(text) if part.name == "body"]
+        return body.times
+
+    assert turns(PROGRAM) == 5
+    known = 'body=%body, backend_config={"known_trip_count":{"n":"7"}}'
+    assert turns(PROGRAM.replace("body=%body", known)) == 7
+    unknown = PROGRAM.replace(
+        "%length = s32[]{:T(128)} constant(5)", "%length = s32[] parameter(1)"
+    )
+    with pytest.raises(ValueError, match=r"no known number of turns: %while\.1"):
+        turns(unknown)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +179,13 @@ def test_traffic_is_what_lies_in_main_memory() -> None:
     start = 768 * 128 * 2  # of all-reduce-start.3, whose operand is counted in its type
     gather = (2 + 16) * 100 * 4 + 4 + 4
     scatter = 512
-    assert traffic.hbm_bytes(PROGRAM) == whole + fusion + sums + start + gather + scatter
+    cut = 16 * 128 * 4  # of %fusion.7
+    # In each turn of the loop the gathered array is written once, not by each fusion that it passes
+    # through; and it is read by the one that gets it as a whole.
+    loop = 5 * (64 * 128 * 4 + 512 + 16 * 128 * 4)
+    known = whole + fusion + sums + start + gather + scatter
+    assert traffic.hbm_bytes(PROGRAM) == known + cut + loop
 
 
 def test_cycles_are_those_of_the_schedule() -> None:
-    assert traffic.estimated_cycles(PROGRAM) == 14580 + 20
+    assert traffic.estimated_cycles(PROGRAM) == 14580 + 20 + 5 * 30
