@@ -6,6 +6,7 @@ from absl import app, flags
 
 from seismollm_jax import command_line
 from seismollm_jax.evaluation import run
+from seismollm_jax.tasks import thresholds
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Working directory or checkpoint.", required=True
@@ -17,9 +18,24 @@ ALLOW_OTHER_SPLIT = flags.DEFINE_bool(
     "allow_other_split", False, "Evaluate a part although training traces may be in it."
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "metrics.json, predictions.csv and pictures go here.", required=True
+    "output", None, "metrics.json, tables of predictions and pictures go here.", required=True
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Over all devices; 0 takes the training's.", 0)
+OPERATING_POINT = flags.DEFINE_enum(
+    "operating_point",
+    None,
+    thresholds.CHOICES,
+    "Picking: thresholds of the best F1 of the validation (the default where the checkpoint has "
+    "them), of few false picks on noise, or of the configuration.",
+)
+P_THRESHOLD = flags.DEFINE_float("p_threshold", None, "Instead of the operating point's.", 0, 1)
+S_THRESHOLD = flags.DEFINE_float("s_threshold", None, "Instead of the operating point's.", 0, 1)
+CHOOSE_THRESHOLDS = flags.DEFINE_bool(
+    "choose_thresholds",
+    False,
+    "With --split=val: choose operating points and store them in the checkpoint.",
+)
+REPORT = flags.DEFINE_bool("report", False, "Write report.html, everything on one page, too.")
 command_line.define_cluster_flags()
 
 
@@ -36,6 +52,10 @@ def main(argv: list[str]) -> None:
         split_file=SPLIT_FILE.value,
         allow_other_split=ALLOW_OTHER_SPLIT.value,
         batch_size=BATCH_SIZE.value or None,
+        operating_point=OPERATING_POINT.value,
+        given={"p": P_THRESHOLD.value, "s": S_THRESHOLD.value},
+        choose_thresholds=CHOOSE_THRESHOLDS.value,
+        make_report=REPORT.value,
     )
 
 

@@ -64,6 +64,11 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     # "highest" is float32 everywhere.
     config.precision.matmul = "default"
 
+    config.mesh = ConfigDict()
+    # Devices over which large arrays of the network and the optimiser are split, for networks that
+    # one device cannot hold; batches are always split over all devices.
+    config.mesh.fsdp = 1
+
     config.data = ConfigDict()
     # stead (three layouts, found by looking), diting, seisbench (the format of some thirty
     # datasets), builtin, folder (miniSEED or SAC files with picks), prepared, mixture (several)
@@ -134,6 +139,9 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.optim.weight_decay = 0.0
     config.optim.momentum = 0.9  # sgd only
     config.optim.clip_norm = 0.0  # largest norm of the gradient over all parameters; 0: any
+    # Decay a step, such as 0.999, of averaged weights, which then are validated, kept as the
+    # network of a checkpoint, evaluated and used; 0: the weights themselves are.
+    config.optim.average = 0.0
     # triangle: from base_lr to max_lr in up_steps and back in down_steps, for ever (the original).
     # cosine: the same way up, then half a wave down to base_lr, where it stays. constant: the way
     # up, then max_lr.
@@ -145,12 +153,21 @@ def get_config(task: str, protocol: str) -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.batch_size = 1024  # over all devices
+    config.train.accumulate = 1  # micro-batches that go through the network one after the other
+    # Work activations out again for the gradient, block by block, instead of keeping them.
+    config.train.rematerialise = False
     config.train.epochs = 200
     config.train.steps = 0  # if positive, sets the epochs instead (rounded up)
     config.train.patience = 30  # epochs without improvement before stopping
     config.train.log_every = 20  # steps
+    config.train.pictures = 4  # windows of the validation drawn for TensorBoard; 0: no pictures
+    config.train.wandb = ""  # project on Weights & Biases that gets figures and pictures too
+    # What a device can do, for its utilisation; 0: as published for chips that are known.
+    config.train.peak_tflops = 0.0
     # Steps between checkpoints within an epoch, for runs that are killed; 0: at its end alone.
     config.train.save_every = 1000
+    # Checkpoints leave the frozen arrays out, which then must be those of backbone.weights.
+    config.train.adapters_only = False
     # A step whose loss is not finite ends the run (stop), or is left out and counted (skip).
     config.train.nonfinite = "stop"
     config.train.eval_batch_size = 256  # over all devices

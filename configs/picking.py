@@ -15,6 +15,8 @@ def get_config(protocol: str = "stead") -> ConfigDict:
     config.options.min_peak_distance_s = 1.0  # seconds between two picks of a phase
     config.options.max_picks = 1  # of a phase in a window
     config.options.tolerance_s = 0.1  # seconds; a pick within it is a hit
+    # Of each phase on noise, at most, with the thresholds of the operating point "false_picks".
+    config.options.false_picks_per_hour = 1.0
     if protocol == "builtin":
         # Twice the steps for the same number of windows. The network is still learning when the
         # minutes are over, and with larger batches the score depends on luck.

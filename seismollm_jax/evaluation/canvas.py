@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from typing import IO
+
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+Target = str | os.PathLike[str] | IO[bytes]
+"""Where a picture goes: a file that is made, or one that is open."""
 
 COLOURS = {"P": "#1f5fa8", "S": "#c8321e"}
 OTHER_COLOUR = "#3a7d44"

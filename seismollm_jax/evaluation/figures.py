@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -14,13 +13,17 @@ from matplotlib.ticker import MaxNLocator
 from seismollm_jax.evaluation.canvas import (
     COLOURS,
     OTHER_COLOUR,
+    Target,
     new_figure,
     text_box,
 )
-from seismollm_jax.evaluation.pick_figures import example_windows, phase_residuals
+from seismollm_jax.evaluation.pick_figures import Window, example_windows, phase_residuals
 
 __all__ = [
+    "Window",
     "confusion",
+    "direction_errors",
+    "directions",
     "example_windows",
     "phase_residuals",
     "polar_back_azimuth",
@@ -28,13 +31,14 @@ __all__ = [
     "true_against_predicted",
 ]
 
-Path = str | os.PathLike[str]
-
 PALETTE = (COLOURS["P"], COLOURS["S"], OTHER_COLOUR, "#8a5aa8", "#c98a1b", "#444444")
 
 
+FEW = 500  # pairs that can be drawn as points
+
+
 def true_against_predicted(
-    true: np.ndarray, predicted: np.ndarray, unit: str, path: Path, name: str = ""
+    true: np.ndarray, predicted: np.ndarray, unit: str, path: Target, name: str = ""
 ) -> None:
     """Draw predictions over true values as a density, with the line of perfect prediction.
 
@@ -46,7 +50,7 @@ def true_against_predicted(
         name: the quantity, for the axes.
     """
     true, predicted = _pairs(true, predicted)
-    dense = len(true) > 500
+    dense = len(true) > FEW
     figure = new_figure(5.6 if dense else 4.8, 4.6)
     axis = figure.add_subplot()
     label = (name + " " if name else "") + (f"({unit})" if unit else "")
@@ -85,7 +89,7 @@ def true_against_predicted(
     figure.savefig(path)
 
 
-def polar_back_azimuth(true: np.ndarray, predicted: np.ndarray, path: Path) -> None:
+def polar_back_azimuth(true: np.ndarray, predicted: np.ndarray, path: Target) -> None:
     """Draw how true and predicted back azimuths are distributed, and the error between them.
 
     Args:
@@ -94,50 +98,79 @@ def polar_back_azimuth(true: np.ndarray, predicted: np.ndarray, path: Path) -> N
         path: image file.
     """
     true, predicted = _pairs(true, predicted)
-    error = (predicted - true + 180) % 360 - 180
     figure = new_figure(9.4, 4.7)
     left, right = figure.subplots(1, 2, subplot_kw={"projection": "polar"})
-    bins = np.deg2rad(np.arange(0, 361, 10))
-    centre, width = (bins[:-1] + bins[1:]) / 2, bins[1]
+    _directions(left, true, predicted)
+    figure.supxlabel(_direction_errors(right, true, predicted), fontsize=10)
+    figure.savefig(path)
+
+
+def directions(true: np.ndarray, predicted: np.ndarray, path: Target) -> None:
+    """Draw the left half of `polar_back_azimuth`, with the same arguments."""
+    figure = new_figure(4.8, 4.9)
+    _directions(figure.add_subplot(projection="polar"), *_pairs(true, predicted))
+    figure.savefig(path)
+
+
+def direction_errors(true: np.ndarray, predicted: np.ndarray, path: Target) -> None:
+    """Draw the right half of `polar_back_azimuth`, with the same arguments."""
+    figure = new_figure(4.8, 4.9)
+    axis = figure.add_subplot(projection="polar")
+    text = _direction_errors(axis, *_pairs(true, predicted))
+    figure.supxlabel(text.replace("    within", "\nwithin"), fontsize=10)
+    figure.savefig(path)
+
+
+SECTORS = np.deg2rad(np.arange(0, 361, 10))
+
+
+def _directions(axis: Any, true: np.ndarray, predicted: np.ndarray) -> None:
+    """Both distributions as sectors, north up."""
+    centre, width = (SECTORS[:-1] + SECTORS[1:]) / 2, SECTORS[1]
     for values, style in (
         (true, {"color": "#bbbbbb", "label": "true"}),
         (predicted, {"fill": False, "edgecolor": COLOURS["P"], "lw": 1.4, "label": "predicted"}),
     ):
-        left.bar(centre, np.histogram(np.deg2rad(values % 360), bins)[0], width, **style)
-    left.set_title("back azimuth", fontsize=11, fontweight="bold", pad=14)
-    left.legend(loc="lower left", bbox_to_anchor=(-0.18, -0.1), fontsize=9, frameon=False)
+        axis.bar(centre, np.histogram(np.deg2rad(values % 360), SECTORS)[0], width, **style)
+    axis.set_title("back azimuth (traces)", fontsize=11, fontweight="bold", pad=14)
+    axis.legend(loc="lower left", bbox_to_anchor=(-0.18, -0.1), fontsize=9, frameon=False)
+    _compass(axis, ["N", "NE", "E", "SE", "S", "SW", "W", "NW"])
+
+
+def _direction_errors(axis: Any, true: np.ndarray, predicted: np.ndarray) -> str:
+    """Errors as sectors, none up; returns them in figures."""
+    error = (predicted - true + 180) % 360 - 180
     shifted = np.deg2rad((error + 5) % 360)  # so that the first bin is centred on no error
-    right.bar(bins[:-1], np.histogram(shifted, bins)[0], width, color=COLOURS["P"], alpha=0.85,
-              lw=0)  # fmt: skip
-    right.set_title("predicted - true", fontsize=11, fontweight="bold", pad=14)
-    right.set_xticks(np.deg2rad(np.arange(0, 360, 45)))
-    right.set_xticklabels(["0°", "45°", "90°", "135°", "±180°", "-135°", "-90°", "-45°"])
-    left.set_xticks(np.deg2rad(np.arange(0, 360, 45)))
-    left.set_xticklabels(["N", "NE", "E", "SE", "S", "SW", "W", "NW"])
-    for axis in (left, right):
-        axis.set_theta_zero_location("N")
-        axis.set_theta_direction(-1)
-        axis.set_rlabel_position(112)
-        axis.tick_params(labelsize=9)
-        axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-        axis.grid(color="#dddddd", lw=0.6)
-        axis.set_axisbelow(True)
+    axis.bar(SECTORS[:-1], np.histogram(shifted, SECTORS)[0], SECTORS[1], color=COLOURS["P"],
+             alpha=0.85, lw=0)  # fmt: skip
+    axis.set_title("predicted - true (traces)", fontsize=11, fontweight="bold", pad=14)
+    _compass(axis, ["0°", "45°", "90°", "135°", "±180°", "-135°", "-90°", "-45°"])
     size = np.abs(error)
-    text = "no values"
-    if len(size):
-        text = "    ".join(
-            [
-                f"n {len(size):,}",
-                f"median |error| {np.median(size):.1f}°",
-                f"within 30° {100 * np.mean(size <= 30):.0f} %",
-                f"beyond 90° {100 * np.mean(size > 90):.0f} %",
-            ]
-        )
-    figure.supxlabel(text, fontsize=10)
-    figure.savefig(path)
+    if not len(size):
+        return "no values"
+    return "    ".join(
+        [
+            f"n {len(size):,}",
+            f"median |error| {np.median(size):.1f}°",
+            f"within 30° {100 * np.mean(size <= 30):.0f} %",
+            f"beyond 90° {100 * np.mean(size > 90):.0f} %",
+        ]
+    )
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str], path: Path) -> None:
+def _compass(axis: Any, names: Sequence[str]) -> None:
+    """Clockwise from the top, with names at every 45 degrees."""
+    axis.set_xticks(np.deg2rad(np.arange(0, 360, 45)), names)
+    axis.set_theta_zero_location("N")
+    axis.set_theta_direction(-1)
+    axis.set_rlabel_position(112)
+    axis.tick_params(labelsize=9)
+    axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+    axis.grid(color="#dddddd", lw=0.6)
+    axis.set_axisbelow("line")  # the counts on top of the bars
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str], path: Target) -> None:
     """Draw a confusion matrix with counts and shares of each true class.
 
     Args:
@@ -168,7 +201,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], path: Path) -> None:
 
 def training_curve(
     rows: Sequence[Mapping[str, Any]],
-    path: Path,
+    path: Target,
     x: str = "step",
     metrics: Sequence[str] = (),
 ) -> None:

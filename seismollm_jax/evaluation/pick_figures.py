@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.lines import Line2D
 
-from seismollm_jax.evaluation.canvas import TRACE_COLOUR, new_figure, phase_colour, text_box
-
-Path = str | os.PathLike[str]
+from seismollm_jax.evaluation.canvas import TRACE_COLOUR, Target, new_figure, phase_colour, text_box
 
 
 def phase_residuals(
     residuals_s: Mapping[str, np.ndarray],
     counts: Mapping[str, Mapping[str, float]],
-    path: Path,
+    path: Target,
     limit_s: float = 0.5,
+    step_s: float = 0.01,
 ) -> None:
     """Draw a histogram of pick residuals for each phase.
 
@@ -28,6 +26,8 @@ def phase_residuals(
         counts: figures to print beside each histogram, by phase and name, such as precision.
         path: image file.
         limit_s: half the width of the axis; the share of residuals beyond it is printed.
+        step_s: width of a bar, the sampling interval: residuals are whole samples, which lie in
+            the middle of their bars.
     """
     figure = new_figure(4.8 * max(len(residuals_s), 1), 3.6)
     axes = figure.subplots(1, max(len(residuals_s), 1), squeeze=False)[0]
@@ -36,7 +36,9 @@ def phase_residuals(
         values = np.asarray(residuals, np.float64)
         values = values[np.isfinite(values)]
         inside = values[np.abs(values) <= limit_s]
-        axis.hist(inside, np.linspace(-limit_s, limit_s, 51), color=phase_colour(phase), alpha=0.85)
+        reach = round(limit_s / step_s)
+        edges = (np.arange(-reach, reach + 2) - 0.5) * step_s
+        axis.hist(inside, edges.tolist(), color=phase_colour(phase), alpha=0.85)
         axis.axvline(0, color=TRACE_COLOUR, lw=0.8)
         axis.set_xlim(-limit_s, limit_s)
         axis.set_xlabel("predicted - catalogue (s)")
@@ -58,22 +60,41 @@ def phase_residuals(
     figure.savefig(path)
 
 
+class Window(NamedTuple):
+    """A record to be drawn.
+
+    Attributes:
+        waveform: (samples, 3) in Z, N, E.
+        truth: the catalogue's picks as samples, by phase.
+        predicted: the network's.
+        curves: its output, (samples, k); None of a network that answers for the whole window.
+        title: one line or more.
+    """
+
+    waveform: np.ndarray
+    truth: Mapping[str, Sequence[int] | np.ndarray]
+    predicted: Mapping[str, Sequence[int] | np.ndarray]
+    curves: np.ndarray | None
+    title: str
+
+
 def example_windows(
-    examples: Sequence[
-        tuple[np.ndarray, Mapping[str, Sequence[int]], Mapping[str, Sequence[int]], np.ndarray, str]
-    ],
-    path: Path,
+    examples: Sequence[Window],
+    path: Target,
     sampling_rate_hz: float = 100.0,
     phases: Mapping[str, int] | None = None,
+    zoom: bool = True,
+    width: float = 11.0,
 ) -> None:
     """Draw windows around their arrivals: catalogue, predictions and probability curves.
 
     Args:
-        examples: for each panel the waveform (samples, 3) in Z, N, E; the catalogue's and the
-            model's picks as samples by phase; the curves (samples, k); a title.
+        examples: one for each panel.
         path: image file.
         sampling_rate_hz: of waveform and curves.
         phases: channel of each phase in the curves; {"P": 1, "S": 2} by default.
+        zoom: draw the part around the arrivals instead of the whole window.
+        width: of the picture, inches.
 
     Raises:
         ValueError: no examples.
@@ -82,12 +103,15 @@ def example_windows(
         raise ValueError("example_windows needs at least one example")
     phases = {"P": 1, "S": 2} if phases is None else phases
     rows = -(-len(examples) // 2)
-    figure = new_figure(11, 2.7 * rows + 0.6)
+    with_curves = any(example.curves is not None for example in examples)
+    lines = max(example.title.count("\n") for example in examples)
+    figure = new_figure(width, ((2.7 if with_curves else 2.2) + 0.17 * lines) * rows + 0.6)
     grid = figure.add_gridspec(rows, min(2, len(examples)))
     for i, (waveform, truth, predicted, curves, title) in enumerate(examples):
-        cell = grid[i // 2, i % 2].subgridspec(2, 1, height_ratios=[3, 1], hspace=0)
-        axes: Any = cell.subplots(sharex=True)
-        upper, lower = axes
+        heights = [3, 1] if with_curves else [1]
+        cell = grid[i // 2, i % 2].subgridspec(len(heights), 1, height_ratios=heights, hspace=0)
+        axes: Any = cell.subplots(sharex=True, squeeze=False)[:, 0]
+        upper, lower = axes[0], axes[-1]
         time_s = np.arange(len(waveform)) / sampling_rate_hz
         marks = [
             (sample, phase_colour(phase) if picks is predicted else "black", picks is truth)
@@ -95,40 +119,49 @@ def example_windows(
             for phase in phases
             for sample in _present(picks.get(phase, ()), len(waveform))
         ]
-        part = _around([mark[0] for mark in marks], len(waveform), sampling_rate_hz)
+        shown = [mark[0] for mark in marks] if zoom else []
+        part = _around(shown, len(waveform), sampling_rate_hz)
         for column, name in enumerate("ZNE"):
             trace = waveform[:, column] - np.mean(waveform[:, column])
             largest = np.max(np.abs(trace[part]))
             trace = trace[part] / (2.1 * largest) if largest > 0 else trace[part]
             upper.plot(time_s[part], trace - column, color=TRACE_COLOUR, lw=0.6)
             upper.annotate(name, (0.008, 0.2 - column), xycoords=("axes fraction", "data"),
-                           fontsize=9, fontweight="bold")  # fmt: skip
+                           fontsize=9, fontweight="bold",
+                           bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 1})  # fmt: skip
         for sample, colour, dashed in marks:
             style = (0, (3, 3)) if dashed else "-"
             upper.axvline(sample / sampling_rate_hz, color=colour, lw=1.3, ls=style)
-        for phase, channel in phases.items():
-            lower.plot(time_s, curves[:, channel], color=phase_colour(phase), lw=1)
         upper.set_ylim(-2.55, 0.55)
         upper.set_yticks([])
-        upper.tick_params(bottom=False)
+        upper.set_ylabel("each scaled", fontsize=8)
         upper.set_title(title, loc="left", fontsize=9)
-        lower.set_ylim(0, 1.08)
-        lower.set_yticks([0, 1])
+        if curves is not None:
+            upper.tick_params(bottom=False)
+            for phase, channel in phases.items():
+                lower.plot(time_s, curves[:, channel], color=phase_colour(phase), lw=1)
+            lower.set_ylim(0, 1.08)
+            lower.set_yticks([0, 1])
+            lower.set_ylabel("prob.", fontsize=8)
         lower.set_xlim(time_s[part][0], time_s[part][-1])
         lower.tick_params(labelsize=8)
         if i >= len(examples) - 2:
             lower.set_xlabel("time in window (s)", fontsize=9)
-        for axis in (upper, lower):
+        for axis in axes:
             axis.spines[["top", "right"]].set_visible(False)
-    handles = [
-        Line2D([], [], color=phase_colour(phase), label=f"{phase} predicted") for phase in phases
-    ]
-    handles.append(Line2D([], [], color="black", ls=(0, (3, 3)), label="catalogue"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    if with_curves:
+        handles = [
+            Line2D([], [], color=phase_colour(phase), label=f"{phase} predicted")
+            for phase in phases
+        ]
+        handles.append(Line2D([], [], color="black", ls=(0, (3, 3)), label="catalogue"))
+        figure.legend(
+            handles=handles, loc="outside upper center", ncols=len(handles), frameon=False
+        )
     figure.savefig(path)
 
 
-def _present(samples: Sequence[int], window: int) -> list[int]:
+def _present(samples: Sequence[int] | np.ndarray, window: int) -> list[int]:
     return [int(sample) for sample in np.ravel(samples) if 0 <= sample < window]
 
 

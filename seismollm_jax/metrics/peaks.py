@@ -75,6 +75,28 @@ def pick_batch(
     return picks, heights
 
 
+def at_threshold(
+    picks: np.ndarray, heights: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `pick_batch` would have found with a higher threshold.
+
+    The highest peaks are chosen first and a peak is removed by higher ones alone, so picks with a
+    higher threshold are those with a lower one that reach it.
+
+    Args:
+        picks: (batch, slots) samples, as `pick_batch` gives them.
+        heights: the same shape, their probabilities.
+        threshold: smallest height of a pick, inclusive; at least the one they were picked with.
+
+    Returns:
+        Arrays as of `pick_batch`.
+    """
+    kept = np.greater_equal(heights, np.float32(threshold))  # false for nan
+    order = np.argsort(~kept, axis=1, kind="stable")  # those kept go to the left, in their order
+    picks, heights = np.where(kept, picks, NO_PICK), np.where(kept, heights, np.float32(np.nan))
+    return np.take_along_axis(picks, order, 1), np.take_along_axis(heights, order, 1)
+
+
 def detections(
     probability: np.ndarray, threshold: float = 0.5, max_detections: int = 1
 ) -> np.ndarray:

@@ -8,7 +8,9 @@ counting as zero error. The ``*_hit_s`` figures average over the hits alone, in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,19 +19,10 @@ NO_PICK = -10_000_000
 
 EPSILON = 1e-6  # the original's guard against division by zero; part of the published numbers
 
-_SUMS = [
-    "rows",
-    "picks_predicted",
-    "picks_target",
-    "hits",
-    "residual",
-    "residual_abs",
-    "residual_squared",
-    "residual_relative",
-    "hit_residual",
-    "hit_residual_abs",
-    "hit_residual_squared",
-]
+OUTLIER_S = 1.0
+"""Beyond it a pick is an outlier, not a late or early pick of the same arrival."""
+
+Parts = dict[str, np.ndarray]
 
 
 @dataclass
@@ -42,10 +35,19 @@ class PhaseMetrics:
         tolerance_s: largest residual of a hit, inclusive; truncated to whole samples.
     """
 
+    headline: ClassVar[tuple[str, ...]] = (
+        *("precision", "recall", "f1"),
+        *("mean_hit_s", "std_hit_s", "mae_hit_s", "outlier_share"),
+    )
+
     window_samples: int
     sampling_rate_hz: float
     tolerance_s: float = 0.1
-    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_SUMS, 0.0))
+    sums: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start from zero."""
+        self.sums = _total(self.parts(*[np.zeros((0, 1), np.int64)] * 2))
 
     @property
     def tolerance_samples(self) -> int:
@@ -62,31 +64,43 @@ class PhaseMetrics:
         Raises:
             ValueError: shapes differ.
         """
-        predicted, target = _rows(predicted, target, mask)
+        for name, value in _total(self.parts(*_rows(predicted, target, mask))).items():
+            self.sums[name] = self.sums[name] + value
+
+    def parts(self, predicted: np.ndarray, target: np.ndarray) -> Parts:
+        """What each row adds to the sums, (rows,), or (rows, k) for counts by residual."""
+        predicted, target = _rows(predicted, target, None)
         if target.shape[1] > 1:
             predicted = match(predicted, target, self.window_samples)
         has_prediction = is_pick(predicted, self.window_samples)
         has_target = is_pick(target, self.window_samples)
-        residual = np.where(has_prediction & has_target, target - predicted, 0)
-        hit = has_prediction & has_target & (np.abs(residual) <= self.tolerance_samples)
-        residual = np.where(hit, residual, 0).astype(np.float64)  # (batch, slots)
+        pair = has_prediction & has_target
+        residual = np.where(pair, target - predicted, 0)
+        distance = np.abs(residual)
+        hit = pair & (distance <= self.tolerance_samples)
+        residual = np.where(hit, residual, 0).astype(np.float64)  # (rows, slots)
         relative = np.abs(residual / (target + EPSILON))
-        hit_s = residual[hit] / self.sampling_rate_hz
-        batch = {
-            "rows": len(target),
-            "picks_predicted": has_prediction.sum(),
-            "picks_target": has_target.sum(),
-            "hits": hit.sum(),
-            "residual": residual.mean(1).sum(),
-            "residual_abs": np.abs(residual).mean(1).sum(),
-            "residual_squared": np.square(residual).mean(1).sum(),
-            "residual_relative": relative.mean(1).sum(),
-            "hit_residual": hit_s.sum(),
-            "hit_residual_abs": np.abs(hit_s).sum(),
-            "hit_residual_squared": np.square(hit_s).sum(),
+        hit_s = residual / self.sampling_rate_hz
+        histogram = np.zeros((len(target), 2 * self.tolerance_samples + 1), np.uint8)
+        row, slot = np.nonzero(hit)
+        place = residual[row, slot].astype(np.int64) + self.tolerance_samples
+        np.add.at(histogram, (row, place), np.uint8(1))
+        return {
+            "rows": np.ones(len(target), np.int64),
+            "picks_predicted": has_prediction.sum(1),
+            "picks_target": has_target.sum(1),
+            "hits": hit.sum(1),
+            "pairs": pair.sum(1),
+            "outliers": (pair & (distance > OUTLIER_S * self.sampling_rate_hz)).sum(1),
+            "residual": residual.mean(1),
+            "residual_abs": np.abs(residual).mean(1),
+            "residual_squared": np.square(residual).mean(1),
+            "residual_relative": relative.mean(1),
+            "hit_residual": hit_s.sum(1),
+            "hit_residual_abs": np.abs(hit_s).sum(1),
+            "hit_residual_squared": np.square(hit_s).sum(1),
+            "hit_histogram": histogram,  # hits by residual, from -tolerance to tolerance
         }
-        for name, value in batch.items():
-            self.sums[name] += float(value)
 
     def merge(self, other: PhaseMetrics) -> None:
         """Add the sums of another part of the same evaluation.
@@ -99,35 +113,48 @@ class PhaseMetrics:
         if mine != theirs:
             raise ValueError(f"cannot merge phase metrics with settings {mine} and {theirs}")
         for name, value in other.sums.items():
-            self.sums[name] += value
+            self.sums[name] = self.sums[name] + value
 
     def compute(self) -> dict[str, float]:
-        """Return the scores; nan where there is nothing to average.
+        """Return the scores as numbers; see `scores`."""
+        return {name: float(value) for name, value in self.scores(self.sums).items()}
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> Parts:
+        """Turn sums over rows, with any axes in front, into scores; nan for a mean of nothing.
 
         precision, recall, f1: fractions. mean, std, mae, rmse: samples, over all traces, misses
         counting as zero. mape: mean of abs(residual / target), a fraction, large when a target lies
-        at sample 0. mean_hit_s, std_hit_s, mae_hit_s: seconds, over the hits. Positive mean:
-        predictions are early. hits, n: number of hits and of traces.
+        at sample 0. mean_hit_s, std_hit_s, mae_hit_s, median_hit_s, mad_hit_s (the median distance
+        from the median): seconds, over the hits. outlier_share: of predicted picks where there is
+        a true one, those more than OUTLIER_S away. Positive mean or median: predictions are early.
+        hits, n: number of hits and of traces.
         """
-        s = self.sums
+        s = {name: np.asarray(value, np.float64) for name, value in sums.items()}
         n, hits = s["rows"], s["hits"]
-        scores = precision_recall_f1(hits, s["picks_predicted"], s["picks_target"], n > 0)
-        mean, square = _ratio(s["residual"], n), _ratio(s["residual_squared"], n)
-        hit_mean = _ratio(s["hit_residual"], hits)
-        hit_square = _ratio(s["hit_residual_squared"], hits)
+        mean, square = ratio(s["residual"], n), ratio(s["residual_squared"], n)
+        hit_mean = ratio(s["hit_residual"], hits)
+        hit_square = ratio(s["hit_residual_squared"], hits)
+        median, deviation = _medians(s["hit_histogram"])
         return {
-            **scores,
+            **precision_recall_f1(hits, s["picks_predicted"], s["picks_target"], n > 0),
             "mean": mean,
-            "std": _root(square - mean**2),
-            "mae": _ratio(s["residual_abs"], n),
-            "mape": _ratio(s["residual_relative"], n),
-            "rmse": _root(square),
+            "std": root(square - mean**2),
+            "mae": ratio(s["residual_abs"], n),
+            "mape": ratio(s["residual_relative"], n),
+            "rmse": root(square),
             "hits": hits,
             "mean_hit_s": hit_mean,
-            "std_hit_s": _root(hit_square - hit_mean**2),
-            "mae_hit_s": _ratio(s["hit_residual_abs"], hits),
+            "std_hit_s": root(hit_square - hit_mean**2),
+            "mae_hit_s": ratio(s["hit_residual_abs"], hits),
+            "median_hit_s": median / self.sampling_rate_hz,
+            "mad_hit_s": deviation / self.sampling_rate_hz,
+            "outlier_share": ratio(s["outliers"], s["pairs"]),
             "n": n,
         }
+
+    def weighted(self, predicted: np.ndarray, target: np.ndarray) -> None:
+        """No score needs more than sums."""
+        del predicted, target
 
 
 @dataclass
@@ -177,7 +204,7 @@ class DetectionMetrics:
     def compute(self) -> dict[str, float]:
         """Return precision, recall and f1 over samples, and n, the number of traces."""
         scores = precision_recall_f1(self.both, self.predicted, self.target, self.rows > 0)
-        return {**scores, "n": self.rows}
+        return {**{name: float(value) for name, value in scores.items()}, "n": self.rows}
 
 
 def is_pick(sample: np.ndarray, window_samples: int) -> np.ndarray:
@@ -214,8 +241,12 @@ def match(predicted: np.ndarray, target: np.ndarray, window_samples: int) -> np.
         order[row[found], to[found]] = taken[found]
         difference[row[found], to[found], :] = np.inf
         difference[row[found], :, taken[found]] = np.inf
-    for i in np.flatnonzero((order < 0).any(1)):
-        order[i, order[i] < 0] = np.setdiff1d(np.arange(slots), order[i])
+    used = np.zeros((batch, slots), bool)
+    used[np.nonzero(order >= 0)[0], order[order >= 0]] = True
+    unused = np.argsort(used, 1, kind="stable")  # the unused ones first, in their order
+    empty = order < 0
+    rank = np.cumsum(empty, 1) - 1
+    order = np.where(empty, np.take_along_axis(unused, np.maximum(rank, 0), 1), order)
     return np.take_along_axis(predicted, order, 1)
 
 
@@ -237,11 +268,13 @@ def mark_ranges(ranges: np.ndarray, window_samples: int) -> np.ndarray:
 
 
 def precision_recall_f1(
-    hits: float, predicted: float, target: float, any_rows: bool = True
-) -> dict[str, float]:
-    """Ratios with the original's guard of 1e-6 in each denominator; nan without any rows."""
-    if not any_rows:
-        return dict.fromkeys(("precision", "recall", "f1"), float("nan"))
+    hits: Any, predicted: Any, target: Any, any_rows: Any = True
+) -> dict[str, np.ndarray]:
+    """Ratios with the original's guard of 1e-6 in each denominator; nan without any rows.
+
+    Arguments are numbers, or arrays that broadcast.
+    """
+    hits = np.where(any_rows, np.asarray(hits, np.float64), np.nan)
     precision, recall = hits / (predicted + EPSILON), hits / (target + EPSILON)
     f1 = 2 * precision * recall / (precision + recall + EPSILON)
     return {"precision": precision, "recall": recall, "f1": f1}
@@ -267,10 +300,40 @@ def _rows(
     return predicted[keep], target[keep]
 
 
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else float("nan")
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient; nan where the denominator is 0."""
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    nothing = np.full(shape, np.nan)
+    return np.divide(numerator, denominator, out=nothing, where=np.not_equal(denominator, 0))
 
 
-def _root(square: float) -> float:
+def root(square: np.ndarray) -> np.ndarray:
     """Square root; a variance that rounding has pushed below zero counts as zero."""
-    return float(np.sqrt(max(square, 0.0))) if square == square else float("nan")
+    return np.sqrt(np.where(square < 0, 0.0, square))
+
+
+def _total(parts: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Sums over rows, in float64."""
+    return {name: value.sum(0, dtype=np.float64) for name, value in parts.items()}
+
+
+def _medians(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and median distance from it, in samples, of counts (..., 2 * tolerance + 1)."""
+    reach = (histogram.shape[-1] - 1) // 2
+    value = np.broadcast_to(np.arange(-reach, reach + 1.0), histogram.shape)
+    median = _middle(value, histogram)
+    distance = np.abs(value - median[..., None])
+    order = np.argsort(distance, -1)
+    ordered = np.take_along_axis(histogram, order, -1)
+    return median, _middle(np.take_along_axis(distance, order, -1), ordered)
+
+
+def _middle(value: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Median of ascending values that occur `count` times; nan if none does."""
+    reached = np.cumsum(count, -1)
+    total = reached[..., -1:]
+    lower, upper = np.floor((total - 1) / 2) + 1, np.floor(total / 2) + 1  # which ones, from 1
+    places = [(reached < which).sum(-1, keepdims=True) for which in (lower, upper)]
+    places = [np.minimum(place, value.shape[-1] - 1) for place in places]
+    low, high = (np.take_along_axis(value, place, -1)[..., 0] for place in places)
+    return np.where(total[..., 0] > 0, (low + high) / 2, np.nan)

@@ -6,9 +6,13 @@ original, including its wrap of angular residuals and its 1e-6 in the denominato
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
+
+from seismollm_jax.metrics.phases import Parts, ratio, root
 
 EPSILON = 1e-6
 
@@ -20,6 +24,8 @@ class ValueMetrics:
     Args:
         circular: the quantity is an angle in degrees; residuals are wrapped to [-180, 180].
     """
+
+    headline: ClassVar[tuple[str, ...]] = ("mean", "std", "mae", "r2")
 
     circular: bool = False
     missing: int = 0
@@ -37,15 +43,7 @@ class ValueMetrics:
         Raises:
             ValueError: sizes differ, or more than one value a row.
         """
-        predicted, target = np.asarray(predicted), np.asarray(target)
-        sizes = {predicted.size, target.size, *predicted.shape[:1], *target.shape[:1]}
-        if len(sizes) != 1 or not (predicted.ndim and target.ndim):
-            raise ValueError(
-                f"predicted {predicted.shape} and target {target.shape} must be (batch,) or "
-                "(batch, 1) with the same batch"
-            )
-        predicted = predicted.astype(np.float64).reshape(-1)
-        target = target.astype(np.float64).reshape(-1)
+        predicted, target = _checked(predicted, target)
         if mask is not None:
             keep = np.asarray(mask, bool)
             if keep.shape != target.shape:
@@ -53,8 +51,7 @@ class ValueMetrics:
             predicted, target = predicted[keep], target[keep]
         labelled = ~np.isnan(target)
         self.missing += int((~labelled).sum())
-        difference = target[labelled] - predicted[labelled]
-        self.residuals.append(wrap_degrees(difference) if self.circular else difference)
+        self.residuals.append(self._residual(predicted[labelled], target[labelled]))
         self.targets.append(target[labelled])
 
     def merge(self, other: ValueMetrics) -> None:
@@ -73,24 +70,100 @@ class ValueMetrics:
         """Return mean, std, mae, rmse (unit of the quantity), r2, n, n_missing; nan if empty.
 
         For an angle, r2 centres the targets on their arithmetic mean as the original does, which
-        depends on where 0 degrees lies; r2_circular centres them on the circular mean.
+        depends on where 0 degrees lies; r2_circular centres them on the circular mean. Its
+        circular_mean and circular_std are those of the residuals on the circle, in degrees, where
+        mean and std treat wrapped residuals as plain numbers.
         """
         residual = np.concatenate(self.residuals or [np.zeros(0)])
         target = np.concatenate(self.targets or [np.zeros(0)])
-        names = ["mean", "std", "mae", "rmse", "r2"] + ["r2_circular"] * self.circular
-        counts = {"n": float(len(target)), "n_missing": float(self.missing)}
         if not len(target):
-            return {**dict.fromkeys(names, float("nan")), **counts}
+            residual, target = np.full(1, np.nan), np.full(1, np.nan)
+        r2 = {"r2": self._r2(residual, target - target.mean())}
+        around = {}
+        if self.circular:
+            r2["r2_circular"] = self._r2(residual, target - circular_mean_degrees(target))
+            around = _on_circle(_circle_parts(residual), np.array(float(len(residual))))
         scores = {
-            "mean": float(residual.mean()),
-            "std": float(residual.std()),
-            "mae": float(np.abs(residual).mean()),
-            "rmse": float(np.sqrt(np.square(residual).mean())),
-            "r2": self._r2(residual, target - target.mean()),
+            "mean": residual.mean(),
+            "std": residual.std(),
+            "mae": np.abs(residual).mean(),
+            "rmse": np.sqrt(np.square(residual).mean()),
+            **r2,
+            **around,
+        }
+        counts = {"n": float(sum(map(len, self.targets))), "n_missing": float(self.missing)}
+        return {**{name: float(value) for name, value in scores.items()}, **counts}
+
+    def parts(self, predicted: np.ndarray, target: np.ndarray) -> Parts:
+        """What each row adds to the sums of `scores`, (rows,); nothing where the label is nan."""
+        predicted, target = _checked(predicted, target)
+        labelled = ~np.isnan(target)
+        target = np.where(labelled, target, 0)
+        residual = np.where(labelled, self._residual(predicted, target), 0)
+        found = {
+            "rows": labelled.astype(np.uint8),
+            "missing": (~labelled).astype(np.uint8),
+            "residual": residual,
+            "residual_abs": np.abs(residual),
+            "residual_squared": np.square(residual),
         }
         if self.circular:
-            scores["r2_circular"] = self._r2(residual, target - circular_mean_degrees(target))
-        return {**scores, **counts}
+            sine, cosine = np.sin(np.deg2rad(residual)), np.cos(np.deg2rad(residual))
+            return {**found, "sine": sine, "cosine": np.where(labelled, cosine, 0)}
+        return {**found, "target": target, "target_squared": np.square(target)}
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> Parts:
+        """As `compute`, out of summed parts with any axes in front; of an angle without the r2."""
+        s = {name: np.asarray(value, np.float64) for name, value in sums.items()}
+        n = s["rows"]
+        mean, square = ratio(s["residual"], n), ratio(s["residual_squared"], n)
+        found = {
+            "mean": mean,
+            "std": root(square - mean**2),
+            "mae": ratio(s["residual_abs"], n),
+            "rmse": root(square),
+        }
+        if self.circular:
+            found |= _on_circle({"sine": s["sine"], "cosine": s["cosine"]}, n)
+        else:
+            spread = s["target_squared"] - n * ratio(s["target"], n) ** 2
+            found["r2"] = 1 - s["residual_squared"] / (np.maximum(spread, 0) + EPSILON)
+        return {**found, "n": n, "n_missing": s["missing"]}
+
+    def weighted(
+        self, predicted: np.ndarray, target: np.ndarray
+    ) -> Callable[[np.ndarray], dict[str, float]] | None:
+        """r2 and r2_circular of an angle, which wrap around a mean, of how often each row counts.
+
+        Arguments as of `update`. None for a plain quantity.
+        """
+        if not self.circular:
+            return None
+        predicted, target = _checked(predicted, target)
+        labelled = ~np.isnan(target)
+        predicted, target = predicted[labelled], target[labelled]
+        squares = np.square(self._residual(predicted, target))
+        sine, cosine = np.sin(np.deg2rad(target)), np.cos(np.deg2rad(target))
+
+        def scores(weights: np.ndarray) -> dict[str, float]:
+            weights = weights[labelled].astype(np.float64)
+            total = weights.sum()
+            centres = {
+                "r2": _dot(weights, target) / total if total else np.nan,
+                "r2_circular": np.rad2deg(np.arctan2(_dot(weights, sine), _dot(weights, cosine))),
+            }
+            found = {}
+            for name, centre in centres.items():
+                deviation = target - centre
+                deviation -= 360 * np.rint(deviation / 360)
+                spread = _dot(weights, np.square(deviation))
+                found[name] = float(1 - _dot(weights, squares) / (spread + EPSILON))
+            return found
+
+        return scores
+
+    def _residual(self, predicted: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return wrap_degrees(target - predicted) if self.circular else target - predicted
 
     def _r2(self, residual: np.ndarray, deviation: np.ndarray) -> float:
         if self.circular:
@@ -111,3 +184,37 @@ def circular_mean_degrees(angle: np.ndarray) -> float:
     """
     radians = np.deg2rad(angle)
     return float(np.rad2deg(np.arctan2(np.sin(radians).sum(), np.cos(radians).sum())) % 360)
+
+
+def _dot(one: np.ndarray, two: np.ndarray) -> np.floating:
+    """Scalar product without BLAS, whose threads wait for each other on a busy machine."""
+    return np.einsum("i,i->", one, two)
+
+
+def _checked(predicted: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides as (rows,) float64."""
+    predicted, target = np.asarray(predicted), np.asarray(target)
+    sizes = {predicted.size, target.size, *predicted.shape[:1], *target.shape[:1]}
+    if len(sizes) != 1 or not (predicted.ndim and target.ndim):
+        raise ValueError(
+            f"predicted {predicted.shape} and target {target.shape} must be (batch,) or "
+            "(batch, 1) with the same batch"
+        )
+    return predicted.astype(np.float64).reshape(-1), target.astype(np.float64).reshape(-1)
+
+
+def _circle_parts(residual: np.ndarray) -> Parts:
+    radians = np.deg2rad(residual)
+    return {"sine": np.sin(radians).sum(), "cosine": np.cos(radians).sum()}
+
+
+def _on_circle(sums: Mapping[str, np.ndarray], n: np.ndarray) -> Parts:
+    """Direction and spread of angles of which the unit vectors are summed, in degrees."""
+    sine, cosine = ratio(sums["sine"], n), ratio(sums["cosine"], n)
+    length = np.minimum(np.hypot(sine, cosine), 1)
+    with np.errstate(divide="ignore"):  # angles that cancel have no direction and endless spread
+        spread = np.sqrt(-2 * np.log(length))
+    return {
+        "circular_mean": np.rad2deg(np.arctan2(sine, cosine)),
+        "circular_std": np.rad2deg(spread),
+    }

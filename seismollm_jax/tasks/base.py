@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from seismollm_jax.data.records import Sample
+from seismollm_jax.metrics.peaks import at_threshold
 from seismollm_jax.models.output import Output
 
 EPSILON = 1e-6  # floor inside the logarithms of the PyTorch original's losses
@@ -17,7 +18,14 @@ Arrays = dict[str, np.ndarray]
 
 
 class Metric(Protocol):
-    """An accumulator: sums of batches, mergeable across processes, scores at the end."""
+    """An accumulator: sums of batches, mergeable across processes, scores at the end.
+
+    The same scores for parts and resamples of the records come in two ways: most from sums of what
+    each record adds, the others from how often each record counts.
+    """
+
+    headline: ClassVar[tuple[str, ...]]
+    """The scores, out of those of `scores`, that tables of parts of the records show."""
 
     def update(self, predicted: np.ndarray, target: np.ndarray, mask: np.ndarray) -> None:
         """Adds a batch, leaving out rows where `mask` is false."""
@@ -27,6 +35,34 @@ class Metric(Protocol):
 
     def compute(self) -> dict[str, float]:
         """Scores by name."""
+
+    def parts(self, predicted: np.ndarray, target: np.ndarray) -> Arrays:
+        """What each row adds to the sums, (rows,) or (rows, k)."""
+
+    def scores(self, sums: Arrays) -> Arrays:
+        """Scores by name, (...), of summed parts (...) or (..., k)."""
+
+    def weighted(
+        self, predicted: np.ndarray, target: np.ndarray
+    ) -> Callable[[np.ndarray], dict[str, float]] | None:
+        """The other scores, as a function of how often each row counts, (rows,), if any are."""
+
+
+class Threshold(NamedTuple):
+    """The smallest probability at which an answer is given.
+
+    Attributes:
+        option: field of the task's `Options`.
+        probability: the answer that holds the probabilities.
+    """
+
+    option: str
+    probability: str
+
+    @property
+    def short(self) -> str:
+        """What reports and stored operating points call it: "p" for p_threshold."""
+        return self.option.removesuffix("_threshold")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +78,10 @@ class Context:
     window: int
     sampling_rate_hz: float
     options: Any
+
+    def with_options(self, **changes: Any) -> "Context":
+        """The same with other options."""
+        return dataclasses.replace(self, options=dataclasses.replace(self.options, **changes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +116,8 @@ class Task:
             "<answer>/<score>").
         maximise: whether more of it is better.
         options: dataclass of the task's own settings; `config.options` fills it.
+        thresholds: of answers that are only given at some probability, (batch, slots) as
+            `peaks.pick_batch` gives them.
     """
 
     name: str
@@ -95,6 +137,7 @@ class Task:
     monitor: str = "loss"
     maximise: bool = False
     options: type = NoOptions
+    thresholds: Mapping[str, Threshold] = dataclasses.field(default_factory=dict)
 
     def context(
         self, *, window: int, sampling_rate_hz: float, options: Mapping[str, Any]
@@ -111,6 +154,23 @@ class Task:
                 f"it has {sorted(known) or 'none'}"
             )
         return Context(window, sampling_rate_hz, self.options(**options))
+
+    def lenient(self, context: Context, floor: float) -> Context:
+        """The context with thresholds of at most `floor`, for answers at any higher ones."""
+        options = [threshold.option for threshold in self.thresholds.values()]
+        lowered = {name: min(floor, getattr(context.options, name)) for name in options}
+        return context.with_options(**lowered) if lowered else context
+
+    def restrict(self, answers: Arrays, context: Context) -> Arrays:
+        """Answers as `decode` gives them with this context, out of those of lower thresholds."""
+        found = dict(answers)
+        for name, threshold in self.thresholds.items() if answers else ():
+            found[name], found[threshold.probability] = at_threshold(
+                answers[name],
+                answers[threshold.probability],
+                getattr(context.options, threshold.option),
+            )
+        return found
 
 
 def huber(prediction: jax.Array, target: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ from seismollm_jax.data.records import Sample
 from seismollm_jax.metrics.peaks import pick_batch
 from seismollm_jax.metrics.phases import NO_PICK, PhaseMetrics, match
 from seismollm_jax.models.output import Output
-from seismollm_jax.tasks.base import EPSILON, Arrays, Context, Metric, Task, one_minus
+from seismollm_jax.tasks.base import EPSILON, Arrays, Context, Metric, Task, Threshold, one_minus
 
 CURVES = ("neither", "p", "s")
 WEIGHTS = (0.0, 1.0, 1.0)  # the original trains nothing on "neither", yet averages over it
@@ -30,6 +30,7 @@ class Options:
         min_peak_distance_s: two picks of a phase are at least so many seconds apart.
         max_picks: picks of a phase in a window, at most.
         tolerance_s: largest residual of a hit, seconds.
+        false_picks_per_hour: of each phase on noise, at most, at the operating point "false_picks".
     """
 
     label_shape: str = "gaussian"
@@ -39,6 +40,7 @@ class Options:
     min_peak_distance_s: float = 1.0
     max_picks: int = 1
     tolerance_s: float = 0.1
+    false_picks_per_hour: float = 1.0
 
 
 def encode(sample: Sample, context: Context) -> Arrays:
@@ -130,4 +132,8 @@ TASK = Task(
     labels=CURVES,
     units={"p_sample": "samples", "s_sample": "samples"},
     options=Options,
+    thresholds={
+        "p_sample": Threshold("p_threshold", "p_probability"),
+        "s_sample": Threshold("s_threshold", "s_probability"),
+    },
 )

@@ -48,6 +48,11 @@ class Stored:
     stats: Arrays
     description: dict[str, Any]
 
+    def sha256(self) -> str:
+        """Hash of the network's arrays, the same in whatever checkpoint they lie."""
+        arrays = {**self.params, **self.frozen, **self.stats}
+        return backbone.sha256({name: np.asarray(value) for name, value in arrays.items()})
+
 
 def find(directory: str | Path) -> Path:
     """The checkpoint meant by `directory`: itself, or the best one of a working directory.

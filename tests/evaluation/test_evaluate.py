@@ -8,12 +8,17 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seismollm_jax import experiment as experiments
+from seismollm_jax import tasks
 from seismollm_jax.data import catalogue, pipeline
 from seismollm_jax.data.records import Record
 from seismollm_jax.data.sources import BadTrace, WaveformSource
+from seismollm_jax.evaluation import predictions
 from seismollm_jax.evaluation.evaluate import Evaluation, evaluate
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.training.step import make_eval_step
@@ -41,8 +46,8 @@ class Fewer:
 
 
 @functools.cache
-def prepared(task: str, folder: Path) -> tuple[Experiment, Any, np.ndarray, np.ndarray]:
-    """Experiment, random network on the host, rows, names."""
+def prepared(task: str, folder: Path) -> tuple[Experiment, Any, np.ndarray, pd.DataFrame]:
+    """Experiment, random network on the host, rows, table of the dataset."""
     experiment = experiments.make(setups.config(task, folder, TOLERANT.get(task)))
     data = experiment.config["data"]
     dataset = catalogue.open_dataset(data)
@@ -50,7 +55,7 @@ def prepared(task: str, folder: Path) -> tuple[Experiment, Any, np.ndarray, np.n
     parts = catalogue.split_for(dataset, data, needs=found.needs, uses_noise=found.uses_noise)
     rows = np.sort(np.concatenate([parts.rows["val"], parts.rows["test"]]))
     arrays = setups.random_arrays(experiment)
-    return experiment, arrays, rows, dataset.table["trace_name"].to_numpy()
+    return experiment, arrays, rows, dataset.table
 
 
 def outcome(
@@ -61,9 +66,8 @@ def outcome(
     batch: int = 8,
     bad: tuple[int, ...] = (),
     without_s: tuple[int, ...] = (),
-    table: bool = True,
 ) -> Evaluation:
-    experiment, arrays, rows, names = prepared(task, folder)
+    experiment, arrays, rows, _ = prepared(task, folder)
     layout = setups.layout(devices)
     dataset = catalogue.open_dataset(experiment.config["data"])
     source = WaveformSource(dataset, rows)
@@ -77,7 +81,12 @@ def outcome(
         for k in range(len(batches)):
             yield layout.to_global(batches[k])
 
-    return evaluate(experiment, forward, laid_out(), names=names if table else None)
+    return evaluate(experiment, forward, laid_out())
+
+
+def table_of(found: Evaluation, folder: Path) -> pd.DataFrame:
+    task = found.experiment.task.name
+    return predictions.table(found, prepared(task, folder)[3])
 
 
 def assert_same(found: Evaluation, expected: Evaluation) -> None:
@@ -87,10 +96,8 @@ def assert_same(found: Evaluation, expected: Evaluation) -> None:
     assert one.keys() == two.keys()
     for name in two:
         assert one[name] == pytest.approx(two[name], rel=1e-5, abs=1e-6, nan_ok=True), name
-    assert found.table is not None
-    assert expected.table is not None
-    keys = ["trace_name", "row", "window_start"]
-    assert found.table[keys].equals(expected.table[keys])
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.window_starts, expected.window_starts)
 
 
 @pytest.mark.parametrize("task", ["picking", "magnitude"])
@@ -104,8 +111,8 @@ def test_devices_and_batches_do_not_matter(task: str, data_folder: Path) -> None
 def test_loss_is_the_mean_over_records(data_folder: Path) -> None:
     """Batches of unequal size must not weigh equally."""
     found = outcome("magnitude", data_folder)
-    assert found.table is not None
-    difference = (found.table["pred_magnitude"] - found.table["true_magnitude"]).abs().to_numpy()
+    table = table_of(found, data_folder)
+    difference = (table["pred_magnitude"] - table["true_magnitude"]).abs().to_numpy()
     losses = np.where(difference < 1, difference**2 / 2, difference - 0.5)
     assert found.loss == pytest.approx(losses.mean(), rel=1e-5)
     assert found.scores()["magnitude/mae"] == pytest.approx(difference.mean(), rel=1e-5)
@@ -117,9 +124,8 @@ def test_bad_traces_are_counted_and_named(data_folder: Path) -> None:
     whole, found = (outcome("magnitude", data_folder, bad=bad) for bad in ((), (0, 3)))
     assert found.unread == [int(rows[0]), int(rows[3])]
     assert found.records == whole.records - 2
-    assert whole.table is not None
-    expected = whole.table[~whole.table["row"].isin(found.unread)].reset_index(drop=True)
-    np.testing.assert_allclose(found.table["pred_magnitude"], expected["pred_magnitude"])
+    expected = whole.answers["magnitude"][~np.isin(whole.rows, found.unread)]
+    np.testing.assert_allclose(found.answers["magnitude"], expected)
     assert found.targets["magnitude"].shape == found.answers["magnitude"].shape
     assert len(found.targets["magnitude"]) == found.records
 
@@ -129,11 +135,9 @@ def test_a_batch_in_which_nothing_can_be_read(task: str, data_folder: Path) -> N
     found = outcome(task, data_folder, bad=tuple(range(8)))
     assert found.unread == prepared(task, data_folder)[2][:8].tolist()
     assert found.records == len(prepared(task, data_folder)[2]) - 8
-    assert found.table is not None
-    assert len(found.table) == found.records
-    whole = outcome(task, data_folder).table
-    assert whole is not None
-    assert found.table.dtypes.to_dict() == whole.dtypes.to_dict()
+    table, whole = (table_of(one, data_folder) for one in (found, outcome(task, data_folder)))
+    assert len(table) == found.records
+    assert table.dtypes.to_dict() == whole.dtypes.to_dict()
 
 
 def test_nothing_can_be_read_at_all(data_folder: Path) -> None:
@@ -142,20 +146,12 @@ def test_nothing_can_be_read_at_all(data_folder: Path) -> None:
     assert found.records == 0
     assert np.isnan(found.loss)
     assert len(found.unread) == count
-    assert found.table is None
-
-
-def test_without_names_nothing_is_kept(data_folder: Path) -> None:
-    found = outcome("magnitude", data_folder, table=False)
-    assert found.table is None
-    assert found.answers == {}
-    assert found.scores() == outcome("magnitude", data_folder).scores()
+    assert np.isnan(found.scores()["magnitude/mae"])
 
 
 def test_table_of_picks_agrees_with_the_scores(data_folder: Path) -> None:
     found = outcome("picking", data_folder)
-    table = found.table
-    assert table is not None
+    table = table_of(found, data_folder)
     assert found.answers["p_sample"].shape == (found.records, 1)
     hits = (table["p_residual_s"].abs() <= 0.1).sum()
     predicted = (table["pred_p_sample"] != "").sum()
@@ -174,10 +170,101 @@ def test_a_phase_without_labels_is_not_scored(data_folder: Path) -> None:
             assert two[name] == pytest.approx(one[name], nan_ok=True), name
     labelled = [position for position in range(len(rows)) if position not in lacking]
     assert two["s_sample/n"] == len(labelled)
-    assert found.table is not None
+    table = table_of(found, data_folder)
     s = found.metrics["s_sample"].sums
-    predicted = found.table["pred_s_sample"] != ""
+    predicted = table["pred_s_sample"] != ""
     assert predicted[list(lacking)].any()  # so that leaving them out makes a difference
     assert s["picks_predicted"] == predicted[labelled].sum()
-    assert found.table["s_labelled"].tolist() == [n not in lacking for n in range(len(rows))]
-    assert found.table["p_labelled"].all()
+    assert table["s_labelled"].tolist() == [n not in lacking for n in range(len(rows))]
+    assert table["p_labelled"].all()
+
+
+RECORDS, WINDOW = 23, 40
+CURVES = np.random.default_rng(3).random((RECORDS, WINDOW, 3), np.float32)
+ARRIVALS = np.random.default_rng(4).integers(0, WINDOW, (RECORDS, 2, 2))
+
+
+@st.composite
+def batches_of_records(draw: st.DrawFn) -> list[list[int]]:
+    """Every record once, in any order, in batches of eight devices; -1 fills up."""
+    order = draw(st.permutations(range(RECORDS)))
+    filled = list(order)
+    for _ in range(draw(st.integers(0, 9)) + (-RECORDS) % 8):
+        filled.insert(draw(st.integers(0, len(filled))), -1)
+    filled += [-1] * (-len(filled) % 8)
+    sizes = []
+    while sum(sizes) < len(filled):
+        sizes.append(8 * draw(st.integers(1, (len(filled) - sum(sizes)) // 8)))
+    ends = np.cumsum(sizes)
+    return [filled[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+def exactly(batches: list[list[int]], devices: int, max_picks: int) -> Evaluation:
+    """An evaluation in which the network's output of a record is the same whatever the batch."""
+    task = tasks.get("picking")
+    options = {"tolerance_s": 0.05, "min_peak_distance_s": 0.02, "max_picks": max_picks}
+    context = task.context(window=WINDOW, sampling_rate_hz=100.0, options=options)
+    experiment: Any = Stand(task, context)
+    layout = setups.layout(devices)
+
+    def laid_out() -> Iterator[dict[str, jax.Array]]:
+        for batch in batches:
+            rows = np.maximum(batch, 0)
+            yield layout.to_global(
+                {
+                    "row": 100 + rows.astype(np.int32),
+                    "mask": (np.array(batch) >= 0).astype(np.float32),
+                    "valid": (rows % 7 != 3).astype(np.float32),
+                    "readable": (rows % 7 != 3).astype(np.float32),
+                    "window_start": rows.astype(np.int32),
+                    "p_sample": ARRIVALS[rows, 0, :max_picks].astype(np.int32),
+                    "s_sample": ARRIVALS[rows, 1, :max_picks].astype(np.int32),
+                    "p_sample_labelled": (rows % 5 > 0).astype(np.float32),
+                    "s_sample_labelled": np.ones(len(rows), np.float32),
+                }
+            )
+
+    def forward(batch: Any) -> Any:
+        rows = np.asarray(batch["row"]) - 100
+        found = layout.to_global({"output": CURVES[rows], "losses": CURVES[rows, 0, 0]})
+        return found["output"], found["losses"]
+
+    return evaluate(experiment, forward, laid_out(), examples=[102, 104])
+
+
+@dataclasses.dataclass(frozen=True)
+class Stand:
+    """What `evaluate` asks of an experiment."""
+
+    task: Any
+    context: Any
+
+
+@settings(max_examples=25, deadline=None)
+@given(batches_of_records(), st.sampled_from([1, 8]), st.sampled_from([1, 2]))
+def test_nothing_depends_on_batches_their_order_or_the_devices(
+    batches: list[list[int]], devices: int, max_picks: int
+) -> None:
+    """To the last digit."""
+    everything = [[*range(RECORDS), -1]]
+    found, expected = exactly(batches, devices, max_picks), exactly(everything, 1, max_picks)
+    assert found.unread == expected.unread == [103, 110, 117]
+    assert found.rows.tolist() == expected.rows.tolist() == sorted(found.rows)
+    assert repr(found.scores()) == repr(expected.scores())
+    assert found.scores()["p_sample/hits"] > 0
+    assert found.scores()["p_sample/n"] < found.scores()["s_sample/n"] == RECORDS - 3
+    for name in ("losses", "window_starts"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    for name, answer in expected.answers.items():
+        np.testing.assert_array_equal(found.answers[name], answer)
+    assert found.outputs.keys() == {102, 104}
+    np.testing.assert_array_equal(found.outputs[104], CURVES[4])
+
+
+@given(st.floats(0.05, 1), st.sampled_from([1, 2]))
+def test_other_thresholds_need_no_other_pass(threshold: float, max_picks: int) -> None:
+    found = exactly([[*range(RECORDS), -1]], 1, max_picks)
+    context = found.experiment.context.with_options(p_threshold=threshold)
+    expected = found.experiment.task.decode(CURVES[found.rows - 100], context)
+    for name, answer in found.at(context).answers.items():
+        np.testing.assert_array_equal(answer, expected[name])

@@ -38,7 +38,8 @@ def example(samples=3000, p=800, s=1500, with_s=True):
     curves = np.zeros((samples, 3), np.float32)
     curves[p - 20 : p + 20, 1] = 0.9
     predicted = {"P": [p], "S": [s] if with_s else [-10_000_000]}
-    return waveform, {"P": np.array([p + 5]), "S": np.array([s])}, predicted, curves, "a window"
+    truth = {"P": np.array([p + 5]), "S": np.array([s])}
+    return figures.Window(waveform, truth, predicted, curves, "a window")
 
 
 @pytest.mark.parametrize("number", [1, 5])
@@ -53,12 +54,25 @@ def test_example_windows(tmp_path, number):
 
 
 def test_example_windows_of_noise_and_none(tmp_path):
-    waveform, _, _, curves, title = example()
-    waveform[:, 2] = 0
-    figures.example_windows([(waveform, {}, {}, curves, title)], tmp_path / "noise.png")
+    noise = example()._replace(truth={}, predicted={})
+    noise.waveform[:, 2] = 0
+    figures.example_windows([noise], tmp_path / "noise.png")
     assert near(tmp_path / "noise.png", "#333333").any()
     with pytest.raises(ValueError, match="at least one"):
         figures.example_windows([], tmp_path / "none.png")
+
+
+def test_example_windows_without_curves_and_whole(tmp_path):
+    """Those of a network that answers for the whole window; an open file serves as well."""
+    plain = example()._replace(truth={}, predicted={}, curves=None, title="magnitude 3.0")
+    with (tmp_path / "plain.png").open("wb") as file:
+        figures.example_windows([plain] * 3, file)
+    assert not near(tmp_path / "plain.png", COLOURS["P"]).any()
+    places = []
+    for zoom in (True, False):
+        figures.example_windows([example(p=100, s=200)], tmp_path / "window.png", zoom=zoom)
+        places.append(np.median(columns(near(tmp_path / "window.png", COLOURS["S"], 0.05)[60:])))
+    assert places[0] > places[1] + 100  # an early arrival is not at the left of its surroundings
 
 
 @pytest.mark.parametrize("number", [0, 1, 30, 3000])

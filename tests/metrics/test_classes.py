@@ -27,9 +27,11 @@ def test_golden(case):
     for k in range(case["batches"]):
         batch = ClassMetrics(2)
         batch.update(ARRAYS[f"{case['id']}/in_pred{k}"], ARRAYS[f"{case['id']}/in_target{k}"])
-        assert batch.compute() | case["per_batch"][k] == pytest.approx(batch.compute(), rel=1e-4)
+        found = batch.compute()  # a batch with one class has no area under a curve
+        assert found | case["per_batch"][k] == pytest.approx(found, rel=1e-4, nan_ok=True)
         merged.merge(batch)
-    assert merged.compute() | case["merged"] == pytest.approx(merged.compute(), rel=1e-4)
+    found = merged.compute()
+    assert found | case["merged"] == pytest.approx(found, rel=1e-4, nan_ok=True)
 
 
 def test_known_counts():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from seismollm_jax.metrics.peaks import detections, find_peaks, pick_batch
+from seismollm_jax.metrics.peaks import at_threshold, detections, find_peaks, pick_batch
 from seismollm_jax.metrics.phases import NO_PICK
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -158,3 +158,16 @@ def test_a_batch_takes_milliseconds():
         pick_batch(curves, 0.3, 100)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.05
+
+
+@given(st.data(), st.integers(1, 4), st.integers(0, 6))
+def test_a_higher_threshold_leaves_a_subset(data, max_picks, distance):
+    """So that all thresholds can be judged by one pass with a low one."""
+    height = st.sampled_from([0.0, 0.05, 0.2, 0.4, 0.4, 0.6, 0.8, 1.0, float("nan")])
+    curves = data.draw(hnp.arrays(np.float32, (3, 20), elements=height.map(np.float32)))
+    low, high = sorted(data.draw(st.tuples(st.floats(0.01, 1), st.floats(0.01, 1))))
+    found = at_threshold(*pick_batch(curves, low, distance, max_picks), high)
+    expected = pick_batch(curves, high, distance, max_picks)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert one.dtype == two.dtype

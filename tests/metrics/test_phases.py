@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 from seismollm_jax.metrics.phases import (
     NO_PICK,
@@ -155,3 +156,26 @@ def test_errors_name_the_shapes():
         DetectionMetrics(100).update(np.zeros((2, 3), int), np.zeros((2, 3), int))
     with pytest.raises(ValueError, match="windows of"):
         DetectionMetrics(100).merge(DetectionMetrics(50))
+
+
+@given(st.data(), st.integers(1, 30), st.integers(1, 3))
+def test_medians_are_those_of_the_hits(data, rows, slots):
+    near = st.integers(-14, 14)
+    target = np.full((rows, slots), 50) + 100 * np.arange(slots)
+    predicted = target + data.draw(hnp.arrays(np.int64, (rows, slots), elements=near))
+    metrics = PhaseMetrics(1000, 100.0)
+    metrics.update(predicted, target)
+    residual = (target - predicted)[np.abs(target - predicted) <= 10] / 100
+    scores = metrics.compute()
+    if not len(residual):
+        assert math.isnan(scores["median_hit_s"])
+        return
+    assert scores["median_hit_s"] == pytest.approx(np.median(residual))
+    deviation = stats.median_abs_deviation(residual)
+    assert scores["mad_hit_s"] == pytest.approx(deviation, abs=1e-12)
+
+
+def test_outliers_are_counted_among_pairs():
+    metrics = PhaseMetrics(6000, 100.0)
+    metrics.update(np.array([100, 201, 302, NO_PICK, 9]), np.array([100, 100, 201, 50, NO_PICK]))
+    assert metrics.compute()["outlier_share"] == pytest.approx(1 / 3 + 1 / 3)

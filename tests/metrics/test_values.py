@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 from seismollm_jax.metrics.values import ValueMetrics, circular_mean_degrees, wrap_degrees
 
@@ -124,3 +125,16 @@ def test_errors_name_the_shapes():
         ValueMetrics().update(np.zeros(3), np.zeros(3), np.ones(2, bool))
     with pytest.raises(ValueError, match="angle"):
         ValueMetrics().merge(ValueMetrics(circular=True))
+
+
+def test_statistics_on_the_circle_agree_with_scipy():
+    draw = np.random.default_rng(0)
+    target = draw.uniform(0, 360, 500)
+    predicted = (target + draw.normal(20, 70, 500)) % 360
+    metrics = ValueMetrics(circular=True)
+    metrics.update(predicted, target)
+    scores, residual = metrics.compute(), target - predicted
+    limits = {"high": 180, "low": -180}
+    assert scores["circular_mean"] == pytest.approx(stats.circmean(residual, **limits))
+    assert scores["circular_std"] == pytest.approx(stats.circstd(residual, **limits))
+    assert "circular_std" not in ValueMetrics().compute()

@@ -98,7 +98,7 @@ def test_description_holds_together(task) -> None:
 
 
 def test_unknown_option() -> None:
-    with pytest.raises(ValueError, match=r"picking has no option \['threshold'\]; it has \['label"):
+    with pytest.raises(ValueError, match=r"picking has no option \['threshold'\]; it has \['fa"):
         context("picking", threshold=0.5)
     with pytest.raises(ValueError, match=r"magnitude has no option \['max_picks'\]; it has none"):
         context("magnitude", max_picks=3)
