@@ -1,6 +1,7 @@
 """Processes, the device mesh and how arrays lie on it. The only module that names mesh axes."""
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -148,34 +149,16 @@ class Layout:
         activations around, which are larger than weights.
         """
 
-        def one(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
-            if sharding.is_fully_replicated:
-                return leaf
+        def one(leaf: jax.Array) -> jax.Array:
+            sharding = self.spread(leaf)
+            return leaf if sharding.is_fully_replicated else _collected(leaf, self, sharding)
 
-            @jax.custom_vjp
-            def collected(x: jax.Array) -> jax.Array:
-                return jax.lax.with_sharding_constraint(x, self.replicated)
+        return jax.tree.map(one, tree)
 
-            collected.defvjp(
-                lambda x: (collected(x), None),
-                lambda _, g: (jax.lax.with_sharding_constraint(g, sharding),),
-            )
-            return collected(leaf)
-
-        return jax.tree.map(one, tree, self.spread(tree))
-
-    def collect_again(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Keeps `function`, which calls `collect`, from holding whole arrays for its gradient.
-
-        They are collected a second time then. All else that the gradient needs is kept.
-        """
-        if self.mesh.shape[FSDP] == 1:
-            return function
-        # Weights may be used in another type, and that copy must not be held either.
-        passing = ("sharding_constraint", "convert_element_type")
-        return jax.checkpoint(
-            function, policy=lambda primitive, *_, **__: primitive.name not in passing
-        )
+    @property
+    def splits(self) -> bool:
+        """Whether large arrays are split."""
+        return self.mesh.shape[FSDP] > 1
 
     @property
     def devices(self) -> int:
@@ -213,6 +196,27 @@ class Layout:
         return jax.tree.map(lambda x: place(x, self.replicated), tree)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _collected(x: jax.Array, layout: Layout, sharding: NamedSharding) -> jax.Array:
+    return jax.lax.with_sharding_constraint(x, layout.replicated)
+
+
+_collected.defvjp(
+    lambda x, layout, sharding: (_collected(x, layout, sharding), None),
+    lambda layout, sharding, _, gradient: (jax.lax.with_sharding_constraint(gradient, sharding),),
+)
+
+
+def is_not_collected(primitive: Any, *_: Any, **__: Any) -> bool:
+    """What may be held for the gradient, as a policy of `jax.checkpoint`: all but whole arrays.
+
+    They are collected a second time instead.
+    """
+    # Weights may be used in another type, and that copy must not be held either.
+    collecting = ("custom_vjp_call", "sharding_constraint", "convert_element_type")
+    return primitive.name not in collecting
+
+
 def layout_over(devices: Sequence[Any], fsdp: int = 1) -> Layout:
     """The mesh over chosen devices, which may be descriptions of chips that are not there.
 
@@ -221,21 +225,22 @@ def layout_over(devices: Sequence[Any], fsdp: int = 1) -> Layout:
         fsdp: size of the fsdp axis, whose devices are neighbours.
 
     Raises:
-        ValueError: `fsdp` does not divide the number of devices.
+        ValueError: `fsdp` does not divide the number of devices, or not along axes of a TPU slice.
     """
     if fsdp < 1 or len(devices) % fsdp:
         raise ValueError(
             f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices; choose a divisor"
         )
-    # make_mesh defaults to explicit axis types, under which shardings become part of the types.
-    return Layout(
-        jax.make_mesh(
-            (len(devices) // fsdp, fsdp),
-            (DATA, FSDP),
-            devices=devices,
-            axis_types=(AxisType.Auto, AxisType.Auto),
-        )
-    )
+    sizes = len(devices) // fsdp, fsdp
+    try:
+        # The default is explicit axis types, under which shardings become part of the types.
+        auto = (AxisType.Auto, AxisType.Auto)
+        return Layout(jax.make_mesh(sizes, (DATA, FSDP), devices=devices, axis_types=auto))
+    except NotImplementedError as error:
+        raise ValueError(
+            f"mesh.fsdp={fsdp} cannot be laid on these {len(devices)} chips: {sizes[0]} x {fsdp} "
+            "must be products of whole axes of the slice; choose the length of one of them"
+        ) from error
 
 
 def make_layout(fsdp: int = 1) -> Layout:

@@ -37,7 +37,7 @@ class Family:
             JSON-able, complete. May read configuration files of pretrained weights, never the
             weights themselves, and not even those where a checkpoint's settings tell the same.
         build: (settings, output, rngs) -> module called as module(x, train=..., rngs=...,
-            rematerialise=...).
+            run_block=...), the last a `layers.RunBlock` that calls its parts.
         check_window: (settings, output, window) raises ValueError on a window it cannot take.
         is_trainable: (settings, parameter path) -> whether the optimiser moves it.
         read_pretrained: experiment configuration and settings -> weights to start from.

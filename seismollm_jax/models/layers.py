@@ -1,7 +1,7 @@
 """Layers that more than one model family needs, with PyTorch's conventions."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,16 +23,19 @@ def uniform_bias(fan_in: int) -> nnx.Initializer:
     return init
 
 
-def run_block(block: Any, *inputs: Any, rematerialise: bool, **options: Any) -> jax.Array:
-    """Calls a part of a network: block(*inputs, **options).
+class RunBlock(Protocol):
+    """How a network calls its parts; training has ways of its own, to save memory.
 
-    With `rematerialise` its activations are worked out once more for the gradient instead of being
-    kept, all but its input (Chen et al. 2016, "Training deep nets with sublinear memory cost").
-    Statistics are updated once. `inputs` are arrays and random streams, `options` plain values.
+    `inputs` are arrays and random streams, `options` plain values.
     """
-    if not rematerialise:
-        return block(*inputs, **options)
-    return nnx.remat(lambda block, *inputs: block(*inputs, **options))(block, *inputs)
+
+    def __call__(self, block: Any, *inputs: Any, **options: Any) -> jax.Array:
+        """What block(*inputs, **options) gives."""
+
+
+def call_block(block: Any, *inputs: Any, **options: Any) -> jax.Array:
+    """Calls a part of a network as it is."""
+    return block(*inputs, **options)
 
 
 def conv1d(

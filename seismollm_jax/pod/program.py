@@ -105,13 +105,7 @@ def layout_on(slice_: Slice, fsdp: int = 1) -> parallel.Layout:
             f"--topology={slice_.name}: {str(error).splitlines()[0]}; hosts have 2x2 chips, so all "
             "but a single chip come in multiples of that"
         ) from error
-    try:
-        return parallel.layout_over(topology.devices, fsdp)
-    except NotImplementedError as error:
-        raise ValueError(
-            f"mesh.fsdp={fsdp} cannot be laid on {slice_.name}: {slice_.chips // fsdp} x {fsdp} "
-            "must be products of whole axes of the slice; choose the length of one of them"
-        ) from error
+    return parallel.layout_over(topology.devices, fsdp)
 
 
 def mesh_on(slice_: Slice, layout: parallel.Layout) -> Mesh:

@@ -13,6 +13,7 @@ from flax import nnx
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import Arrays, Split, batch_stats, merge, split
 from seismollm_jax.parallel import Layout
+from seismollm_jax.training.memory import make_run_block
 
 State = dict[str, Any]  # step, params, stats, opt and, with averaging, average
 Batch = Mapping[str, jax.Array]
@@ -93,6 +94,7 @@ def make_train_step(
     """
     graphdef, settings = experiment.abstract().graphdef, experiment.config["train"]
     parts, decay = settings["accumulate"], experiment.config["optim"]["average"]
+    run_block = make_run_block(layout, gradient=True, rematerialise=settings["rematerialise"])
     replicated = layout.replicated
     held, held_frozen = _shardings(experiment, optimizer, layout)
 
@@ -100,17 +102,17 @@ def make_train_step(
         params: Arrays, frozen: Arrays, stats: Arrays, batch: Batch, key: jax.Array, rows: jax.Array
     ):
         """This batch's part of the mean loss over `rows` rows, and the running statistics."""
-        model: Any = merge(graphdef, layout.collect(params), layout.collect(frozen), stats)
+        model: Any = merge(graphdef, params, frozen, stats)
         output = model(
             batch["waveform"],
             train=True,
             rngs=nnx.Rngs(dropout=key),
-            rematerialise=settings["rematerialise"],
+            run_block=run_block,
         )
         losses = experiment.task.loss(output, batch)
         return jnp.where(batch["valid"] > 0, losses, 0).sum() / rows, batch_stats(model)
 
-    loss_and_gradient = jax.value_and_grad(layout.collect_again(loss_fn), has_aux=True)
+    loss_and_gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
     def whole_batch(state: State, frozen: Arrays, batch: Batch, key: jax.Array):
         rows = jnp.maximum(batch["valid"].sum(), 1)
@@ -169,13 +171,13 @@ def make_eval_step(
     experiment: Experiment, layout: Layout
 ) -> Callable[[Arrays, Arrays, Arrays, Batch], tuple[jax.Array, jax.Array]]:
     """(params, frozen, stats, batch) -> (output, loss of each row (batch,)), in inference mode."""
-    parts = experiment.abstract()
+    parts, run_block = experiment.abstract(), make_run_block(layout, gradient=False)
     held = [layout.spread(arrays) for arrays in (parts.params, parts.frozen, parts.stats)]
 
     @functools.partial(jax.jit, in_shardings=(*held, layout.batched), out_shardings=layout.batched)
     def eval_step(params: Arrays, frozen: Arrays, stats: Arrays, batch: Batch):
-        model: Any = merge(parts.graphdef, layout.collect(params), layout.collect(frozen), stats)
-        output = model(batch["waveform"])
+        model: Any = merge(parts.graphdef, params, frozen, stats)
+        output = model(batch["waveform"], run_block=run_block)
         return output, experiment.task.loss(output, batch)
 
     return eval_step

@@ -45,6 +45,25 @@ def test_with_fsdp_each_device_holds_a_part() -> None:
         np.testing.assert_array_equal(np.asarray(state["params"][name]), np.asarray(leaf))
 
 
+def operations(layout, name: str, *changes) -> int:
+    """How often an operation stands in the step before the compiler sees it."""
+    arrays = [jax.tree.map(np.asarray, tree) for tree in start("magnitude")]
+    step = step_of("magnitude", layout, *changes)
+    lowered = step.lower(*arrays, batch("magnitude"), jax.random.key(3), np.float32(1))
+    return lowered.as_text().count(name)
+
+
+def test_whole_arrays_are_not_held_for_the_gradient() -> None:
+    """They are collected twice, and activations are worked out twice only if asked for."""
+    layout = setups.layout(8, fsdp=4)
+    split = [leaf for leaf in layout.spread(start("magnitude")[1]).values() if any(leaf.spec)]
+    assert len(split) == 8  # weights and biases of the four layers of a block
+    constraint, product = "sdy.sharding_constraint", "stablehlo.dot_general"
+    assert operations(layout, constraint) >= 2 * len(split)
+    assert operations(layout, product) == operations(setups.layout(8), product)
+    assert operations(layout, product, REMATERIALISE) > operations(layout, product)
+
+
 @pytest.mark.parametrize("layout", [setups.layout(1), setups.layout(8, 2)], ids=["1", "4x2"])
 def test_micro_batches_add_up(layout) -> None:
     valid = np.ones(ROWS)

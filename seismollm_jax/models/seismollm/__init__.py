@@ -84,7 +84,6 @@ def _read_pretrained(config: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     return pretrained.read_blocks(source, first=typed.start_layer, count=typed.layers)
 
 
-
 def _kind(path: Path) -> str:
     adapter = any(str(part).startswith("lora_") for part in path)
     return "adapters" if adapter else str(path[0])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from seismollm_jax.models.layers import BatchNorm, auto_pad, conv1d, run_block
+from seismollm_jax.models.layers import BatchNorm, RunBlock, auto_pad, call_block, conv1d
 
 
 class Branch(nnx.Module):
@@ -99,7 +99,7 @@ class Embedder(nnx.Module):
             )
         )
 
-    def __call__(self, x: jax.Array, *, train: bool, rematerialise: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, run_block: RunBlock = call_block) -> jax.Array:
         for block in self.blocks:
-            x = run_block(block, x, train=train, rematerialise=rematerialise)
+            x = run_block(block, x, train=train)
         return x

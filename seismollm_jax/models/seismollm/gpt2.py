@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from seismollm_jax.models.layers import run_block
+from seismollm_jax.models.layers import RunBlock, call_block
 from seismollm_jax.models.seismollm.lora import LoRALinear
 
 # The names `activation_function` takes in GPT-2 configuration files.
@@ -185,10 +185,10 @@ class GPT2(nnx.Module):
         self.dropout, self.dtype = nnx.Dropout(config.embd_pdrop), dtype
 
     def __call__(
-        self, x: jax.Array, *, rngs: nnx.Rngs | None, rematerialise: bool = False
+        self, x: jax.Array, *, rngs: nnx.Rngs | None, run_block: RunBlock = call_block
     ) -> jax.Array:
         x = x + self.wpe[: x.shape[1]].astype(self.dtype)
         x = self.dropout(x, deterministic=rngs is None, rngs=rngs)
         for block in self.blocks:
-            x = run_block(block, x, rngs, rematerialise=rematerialise)
+            x = run_block(block, x, rngs)
         return self.ln_f(x)

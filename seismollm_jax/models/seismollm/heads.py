@@ -10,10 +10,11 @@ from jax.typing import DTypeLike
 
 from seismollm_jax.models.layers import (
     BatchNorm,
+    RunBlock,
     auto_pad,
+    call_block,
     conv1d,
     interpolate,
-    run_block,
     uniform_bias,
     uniform_fan_in,
 )
@@ -74,11 +75,11 @@ class PerSampleHead(nnx.Module):
         self.out_conv = conv1d(widths[-1], outputs, 7, bias=True, dtype=jnp.float32, rngs=rngs)
 
     def __call__(
-        self, x: jax.Array, samples: int, *, train: bool, rematerialise: bool = False
+        self, x: jax.Array, samples: int, *, train: bool, run_block: RunBlock = call_block
     ) -> jax.Array:
         sizes = upsampling_sizes(x.shape[1], samples, len(self.up_layers))
         for layer, size in zip(self.up_layers, sizes, strict=True):
-            x = run_block(layer, x, length=size, train=train, rematerialise=rematerialise)
+            x = run_block(layer, x, length=size, train=train)
         return self.out_conv(auto_pad(x, 7))
 
 
@@ -108,10 +109,9 @@ class PooledHead(nnx.Module):
         )
 
     def __call__(
-        self, x: jax.Array, samples: int, *, train: bool, rematerialise: bool = False
+        self, x: jax.Array, samples: int, *, train: bool, run_block: RunBlock = call_block
     ) -> jax.Array:
-        # One answer per window; nothing here depends on the mode, and little is kept.
-        del samples, train, rematerialise
+        del samples, train  # one answer per window, and nothing here depends on the mode
         for conv in self.convs:
-            x = conv(x)
+            x = run_block(conv, x)
         return self.linear(x.astype(jnp.float32).mean(1))

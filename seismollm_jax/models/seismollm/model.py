@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from seismollm_jax.models.layers import RunBlock, call_block
 from seismollm_jax.models.output import Output
 from seismollm_jax.models.seismollm.embedder import Embedder
 from seismollm_jax.models.seismollm.gpt2 import GPT2, GPT2Config, LoRAConfig
@@ -196,19 +197,19 @@ class SeisMoLLM(nnx.Module):
         *,
         train: bool = False,
         rngs: nnx.Rngs | None = None,
-        rematerialise: bool = False,
+        run_block: RunBlock = call_block,
     ) -> jax.Array:
         """Runs the network.
 
         `train` selects batch statistics in the batch norms and updates the running ones; `rngs`
-        (a "dropout" stream) switches dropout on; `rematerialise` keeps only the inputs of blocks
-        and of the head's layers for the gradient. Inference needs none of them.
+        (a "dropout" stream) switches dropout on; `run_block` calls the blocks of embedder and
+        backbone and the layers of the head. Inference needs none of them.
         """
-        keeping = {"rematerialise": rematerialise}
-        features = self.embedder(x.astype(self.dtype), train=train, **keeping)
-        tokens = self.backbone(to_tokens(features, self.patch_size), rngs=rngs, **keeping)
+        features = self.embedder(x.astype(self.dtype), train=train, run_block=run_block)
+        tokens = to_tokens(features, self.patch_size)
+        tokens = self.backbone(tokens, rngs=rngs, run_block=run_block)
         features = from_tokens(tokens, self.patch_size)
-        logits = self.head(features, x.shape[1], train=train, **keeping)
+        logits = self.head(features, x.shape[1], train=train, run_block=run_block)
         return self.output.activate(logits)
 
 
