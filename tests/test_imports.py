@@ -40,7 +40,7 @@ ALLOWED = {
     "": {"inference.predictor"},  # the package's __init__
 }
 ONLY_IN = {
-    "torch": ("conversion",),
+    "torch": ("conversion", "inference.seisbench_model"),
     "obspy": ("inference", "data.stream_files", "data.stream_traces", "data.catalogue_xml"),
     "orbax": ("training.checkpoint", "training.saved", "models.seismollm.pretrained", "conversion"),
     "grain": ("data.pipeline",),

@@ -9,6 +9,7 @@ ahead of a sharp onset by up to HALF_WIDTH samples like every such filter.
 
 from __future__ import annotations
 
+import functools
 import math
 from fractions import Fraction
 
@@ -18,14 +19,15 @@ HALF_WIDTH = 32  # samples of the slower rate on either side
 KAISER_BETA = 7.5  # about 75 dB
 CUTOFF = 0.925  # of the lower Nyquist frequency: the middle of the transition band
 LARGEST_FACTOR = 1000  # ratios beyond it, and rates that drift, are interpolated from a table
-TABLE_STEPS = 4096  # positions between two samples in that table: errors below -70 dB
-LARGEST_DRIFT = 0.01  # new samples, over a whole piece
+TABLE_STEPS = 1024  # positions in that table between two samples, and lines between those
+LARGEST_DRIFT = 0.01  # new samples, over a whole trace
+SHIFTS = 32  # parts of a sample that a piece is shifted by: times are good to half of one
+HEADER_PRECISION = 2e-7  # of sampling rates, which miniSEED and SAC store in single precision
 
 
 def grid_index(time_ns: int, sampling_rate_hz: float) -> int:
     """Nearest sample of the grid of absolute time, counted from 1970-01-01, exact in integers."""
-    rate = _fraction(sampling_rate_hz)
-    position = Fraction(time_ns) * rate / 10**9
+    position = Fraction(time_ns) * _fraction(sampling_rate_hz) / 10**9
     return math.floor(position + Fraction(1, 2))
 
 
@@ -34,90 +36,106 @@ def grid_time_ns(index: int, sampling_rate_hz: float) -> int:
     return round(Fraction(index) * 10**9 / _fraction(sampling_rate_hz))
 
 
-def resample(
+def to_grid(
     data: np.ndarray, start_ns: int, from_hz: float, to_hz: float
 ) -> tuple[np.ndarray, int]:
-    """Resample one gap-free piece of one component.
+    """Put one gap-free piece of one component onto the grid of absolute time.
+
+    Each sample stands for its own interval, so that pieces that touch before touch afterwards.
+    What becomes of a sample follows from its own time and those of its neighbours alone. Samples
+    that lie on the grid already, to within 1 / (2 SHIFTS) of an interval, come back untouched;
+    others of the same rate are shifted.
 
     Args:
-        data: (samples,) finite numbers.
+        data: (samples,) finite numbers, at least one.
         start_ns: time of the first sample, nanoseconds since 1970-01-01.
         from_hz: sampling rate of `data`.
-        to_hz: sampling rate wanted; when equal, `data` comes back untouched.
+        to_hz: sampling rate of the grid.
 
     Returns:
-        The samples (float64, possibly none if the piece holds no point of the new grid) and the
-        time of the first one in nanoseconds.
+        The samples (float64 unless untouched; none if no point of the grid falls into the piece)
+        and the number of the first one on the grid.
     """
     source, target = _fraction(from_hz), _fraction(to_hz)
-    drift = abs(target / source - 1) * len(data)
-    if drift < LARGEST_DRIFT:
-        return data, start_ns
-    data = np.asarray(data, np.float64)
-    ratio = (target / source).limit_denominator(LARGEST_FACTOR)
-    error = abs(ratio * source / target - 1) if ratio else Fraction(1)
-    if ratio.numerator > LARGEST_FACTOR or error * len(data) * target / source > LARGEST_DRIFT:
-        return _interpolate(data, start_ns, source, target)
-    return _polyphase(data, start_ns, source, ratio.numerator, ratio.denominator)
+    if source == target:  # by far the most; in integers, which cost a tenth of fractions
+        interval, place = 10**9 * target.denominator, start_ns * target.numerator
+        first = -((interval - 2 * place) // (2 * interval))
+        if abs(first * interval - place) * 2 * SHIFTS <= interval:
+            return data, first
+    ratio, start = target / source, Fraction(start_ns) * target / 10**9  # in grid intervals
+    first = math.ceil(start - ratio / 2)
+    count = math.ceil(start + (len(data) - Fraction(1, 2)) * ratio) - first
+    if count < 1:
+        return np.zeros(0), first
+    position = (first - start) / ratio  # of the first point, in samples of the piece
+    return _evaluate(data, position, 1 / ratio, count), first
 
 
 def resample_trace(waveform: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     """Resample a trace (samples, components) to float32; its first sample stays where it is."""
-    columns = [resample(column, 0, from_hz, to_hz)[0] for column in waveform.T]
+    source, target = _fraction(from_hz), _fraction(to_hz)
+    samples, ratio = len(waveform), target / source
+    if abs(ratio - 1) * samples < LARGEST_DRIFT:
+        return np.asarray(waveform, np.float32)
+    close = ratio.limit_denominator(LARGEST_FACTOR)
+    if close and abs(close / ratio - 1) * samples * ratio <= LARGEST_DRIFT:
+        ratio = close
+    count = math.floor((samples - 1) * ratio) + 1
+    columns = [_evaluate(column, Fraction(0), 1 / ratio, count) for column in waveform.T]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _polyphase(
-    data: np.ndarray, start_ns: int, source: Fraction, up: int, down: int
-) -> tuple[np.ndarray, int]:
-    """Keep every `down`-th of `up` times as many samples, those on the grid of absolute time."""
+def _evaluate(data: np.ndarray, first: Fraction, step: Fraction, count: int) -> np.ndarray:
+    """The low-passed data at `count` positions, in samples: `first`, `first + step`, ..."""
+    data = np.asarray(data, np.float64)
+    if max(step.numerator, step.denominator) > LARGEST_FACTOR:
+        return _interpolate(data, first, step, count)
+    return _polyphase(data, first, step.denominator, step.numerator, count)
+
+
+def _polyphase(data: np.ndarray, first: Fraction, up: int, down: int, count: int) -> np.ndarray:
+    """Keep every `down`-th of `up` times as many samples."""
     from scipy import signal  # slow to import, and most loader workers never resample
 
-    fine = source * up  # rate after the first step, also new rate times `down`
-    first = -round(Fraction(start_ns) * fine / 10**9) % down  # first point of the grid
-    count = ((len(data) - 1) * up - first) // down + 1
-    if count < 1:
-        return np.zeros(0), start_ns
-    half = math.ceil(HALF_WIDTH * max(up, down))  # in samples of the fine rate
-    kernel = _kernel(np.arange(-half, half + 1) / up, half / up, min(1.0, up / down))
+    begin = round(first * up)  # of those many samples
+    shift = round((first * up - begin) * SHIFTS) / SHIFTS
+    half = math.ceil(HALF_WIDTH * max(up, down))
+    taps = np.arange(-half, half + 1)
+    kernel = _kernel((taps + shift) / up, half / up, min(1.0, up / down))
     for phase in range(up):  # unit gain for constants in each phase: large offsets cause no ripple
         kernel[phase::up] /= kernel[phase::up].sum()
-    margin = half // up + 1
+    margin = half // up + 2
     padded = np.pad(data, margin, mode="edge")
-    centre = first + margin * up + half
+    centre = begin + margin * up + half
     lead = -centre % down  # zeros ahead of the kernel move the wanted points to multiples of `down`
-    filtered = signal.upfirdn(np.concatenate([np.zeros(lead), kernel]), padded, up, down)
-    begin = (centre + lead) // down
-    return filtered[begin : begin + count], start_ns + round(first * 10**9 / fine)
+    if up == down == 1:  # a shift alone
+        filtered = np.convolve(padded, kernel)  # in a third of the time
+    else:
+        filtered = signal.upfirdn(np.concatenate([np.zeros(lead), kernel]), padded, up, down)
+    index = (centre + lead) // down
+    return filtered[index : index + count]
 
 
-def _interpolate(
-    data: np.ndarray, start_ns: int, source: Fraction, target: Fraction
-) -> tuple[np.ndarray, int]:
+def _interpolate(data: np.ndarray, first: Fraction, step: Fraction, count: int) -> np.ndarray:
     """Evaluate the same filter at arbitrary positions, from a table of its shifted copies."""
-    start = Fraction(start_ns, 10**9)
-    first = math.ceil(start * target)
-    last = math.floor((start + (len(data) - 1) / source) * target)
-    if last < first:
-        return np.zeros(0), start_ns
-    half = math.ceil(HALF_WIDTH * max(Fraction(1), source / target))
+    lower_rate = min(1.0, float(1 / step))
+    half = math.ceil(HALF_WIDTH / lower_rate)
     shift = np.linspace(0, 1, TABLE_STEPS + 1)[:, None]
-    table = _kernel(
-        np.arange(1 - half, half + 1) - shift, half, float(min(Fraction(1), target / source))
-    )
+    table = _kernel(np.arange(1 - half, half + 1) - shift, half, lower_rate)
     table /= table.sum(1, keepdims=True)  # (TABLE_STEPS + 1, 2 * half)
-    offset = float((first / target - start) * source)
-    position = offset + np.arange(last - first + 1) * float(source / target)
+    position = float(first) + np.arange(count) * float(step)
     before = np.floor(position).astype(np.int64)
-    step = np.rint((position - before) * TABLE_STEPS).astype(np.int64)
-    windows = np.lib.stride_tricks.sliding_window_view(
-        np.pad(data, (half - 1, half + 1), mode="edge"), 2 * half
-    )
-    out = np.empty(len(position))
-    for i in range(0, len(out), 65536):  # bounds the memory of the gathered windows
-        part = slice(i, i + 65536)
-        out[part] = np.einsum("ij,ij->i", windows[before[part]], table[step[part]])
-    return out, round(Fraction(first) * 10**9 / target)
+    place = (position - before) * TABLE_STEPS
+    row = np.minimum(place.astype(np.int64), TABLE_STEPS - 1)
+    part = (place - row)[:, None]
+    margin = half + 1
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(data, margin, mode="edge"), 2 * half)
+    out = np.empty(count)
+    for i in range(0, count, 16384):  # bounds the memory of the gathered windows
+        some = slice(i, i + 16384)
+        weights = table[row[some]] * (1 - part[some]) + table[row[some] + 1] * part[some]
+        out[some] = np.einsum("ij,ij->i", windows[before[some] + margin - half + 1], weights)
+    return out
 
 
 def _kernel(lag: np.ndarray, half: float, lower_rate: float) -> np.ndarray:
@@ -126,5 +144,10 @@ def _kernel(lag: np.ndarray, half: float, lower_rate: float) -> np.ndarray:
     return np.sinc(CUTOFF * lower_rate * lag) * taper * (np.abs(lag) < half)
 
 
+@functools.lru_cache(maxsize=256)
 def _fraction(rate_hz: float) -> Fraction:
+    """A sampling rate as the plain number that a header in single precision stands for."""
+    plain = Fraction(rate_hz).limit_denominator(LARGEST_FACTOR)
+    if plain and abs(plain / Fraction(rate_hz) - 1) < HEADER_PRECISION:
+        return plain
     return Fraction(rate_hz).limit_denominator(10**6)

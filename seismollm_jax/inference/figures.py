@@ -54,7 +54,7 @@ def plot_record(
     rate = segment.sampling_rate_hz
     start = dates.date2num(segment.start_time.datetime)
     end = start + samples / rate / 86400
-    shown = [p for p in picks if start <= dates.date2num(p.time.datetime) <= end]
+    shown = [p for p in picks if start <= dates.date2num(p.peak_time.datetime) <= end]
 
     figure = Figure(figsize=(10, 5.8), dpi=110)
     figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.12, hspace=0.0))
@@ -123,11 +123,11 @@ def _draw_picks(axes: np.ndarray, shown: Sequence[Pick]) -> None:
     """Lines with letters for a few picks; for many, ticks that leave the traces visible."""
     few = len(shown) <= LABELLED_PICKS
     for pick in shown:
-        when, colour = dates.date2num(pick.time.datetime), _colour(pick.phase)
+        when, colour = dates.date2num(pick.peak_time.datetime), _colour(pick.phase)
         low, high = (0, 1) if few else (0.8, 1) if pick.phase[:1] == "P" else (0, 0.2)
         for axis in axes[:3]:
             axis.axvline(when, low, high, color=colour, lw=1.1, alpha=0.85)
-        axes[3].plot(when, pick.probability, "o", ms=4, color=colour, mec="white", mew=0.6)
+        axes[3].plot(when, pick.peak_value, "o", ms=4, color=colour, mec="white", mew=0.6)
         if few:
             _label(axes[0], when, pick.phase, colour, shown)
 
@@ -159,7 +159,7 @@ def _finish_axes(axes: np.ndarray, start: float, end: float, segment: Segment) -
 def _label(axis: Axes, when: float, phase: str, colour: str, shown: Sequence[Pick]) -> None:
     """Write the phase above its line; of two close together the later one stands higher."""
     left, right = axis.get_xlim()
-    before = [when - dates.date2num(p.time.datetime) for p in shown]
+    before = [when - dates.date2num(p.peak_time.datetime) for p in shown]
     close = sum(0 < distance < 0.018 * (right - left) for distance in before)
     axis.annotate(
         phase, (when, 1.0), xycoords=("data", "axes fraction"),

@@ -1,130 +1,122 @@
-"""Continuous records to probability curves, picks and a table of picks."""
+"""Picks: found on probability curves, selected, and as tables, QuakeML or ObsPy objects."""
 
 from __future__ import annotations
 
-import csv
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+import pandas as pd
 from obspy import UTCDateTime
+from obspy.core.event import Catalog
 
+from seismollm_jax.inference import pick_output
+from seismollm_jax.inference.quality import snr_db, uncertainty
 from seismollm_jax.inference.streams import Segment
-from seismollm_jax.inference.windows import Stitcher, cut, window_starts
 from seismollm_jax.metrics.peaks import find_peaks
 
-COLUMNS = ("trace_id", "phase", "time", "probability")
 
-
-@dataclass
+@dataclass(kw_only=True)
 class Pick:
-    """An arrival on a record.
+    """An arrival on a record; the first nine attributes are SeisBench's.
 
     Attributes:
-        trace_id: "NET.STA.LOC.HH".
-        phase: such as "P" or "S".
-        time: of the peak of the probability curve.
-        probability: at the highest sample, 0 to 1.
+        trace_id: "NET.STA.LOC.HH", the last part being band and instrument code.
         start_time: first sample of the run around the peak at half the threshold or more.
         end_time: last sample of that run.
+        peak_time: of the peak of the probability curve, to a fraction of a sample.
+        peak_value: probability at the highest sample, 0 to 1.
+        phase: such as "P" or "S".
+        polarity: "U" or "D", None where unknown.
+        polarity_value: probability of that polarity.
+        up_probability: of an upward first motion.
+        uncertainty_s: standard deviation of a normal distribution as wide as the peak at half its
+            height. Networks draw peaks of the width of their training labels even where they are
+            sure, so it compares picks of one network.
+        snr_db: of ground motion in the 2 s after and the 5 s before the pick.
+        channel: code of the component that the phase is usually read on, if it has data: the
+            vertical for P, a horizontal for S.
     """
 
     trace_id: str
+    start_time: UTCDateTime
+    end_time: UTCDateTime
+    peak_time: UTCDateTime
+    peak_value: float
     phase: str
-    time: UTCDateTime
-    probability: float
-    start_time: UTCDateTime | None = None
-    end_time: UTCDateTime | None = None
+    polarity: str | None = None
+    polarity_value: float | None = None
+    up_probability: float | None = None
+    uncertainty_s: float | None = None
+    snr_db: float | None = None
+    channel: str = ""
 
 
-Normalise = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-"""(samples, channels) and a mask of valid samples (None: all) -> normalised, 0 where not valid."""
+class PickList(list[Pick]):
+    """Picks with what one does with them."""
+
+    def select(
+        self,
+        trace_id: str | None = None,
+        phase: str | None = None,
+        min_probability: float | None = None,
+        starttime: UTCDateTime | None = None,
+        endtime: UTCDateTime | None = None,
+        min_confidence: float | None = None,
+    ) -> PickList:
+        """Those that fulfil everything given.
+
+        Args:
+            trace_id: regular expression that the whole trace_id matches, as in SeisBench.
+            phase: "P" or "S".
+            min_probability: smallest `peak_value`.
+            starttime: earliest `peak_time`.
+            endtime: latest `peak_time`.
+            min_confidence: SeisBench's name of `min_probability`.
+        """
+        pattern = None if trace_id is None else re.compile(trace_id)
+        least = max(min_probability or 0.0, min_confidence or 0.0)
+        return PickList(
+            pick
+            for pick in self
+            if (pattern is None or pattern.fullmatch(pick.trace_id))
+            and (phase is None or pick.phase == phase)
+            and pick.peak_value >= least
+            and (starttime is None or pick.peak_time >= starttime)
+            and (endtime is None or pick.peak_time <= endtime)
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row a pick, by time, in SeisBench's columns, and uncertainty_s, snr_db and channel."""
+        return pick_output.to_dataframe(self)
+
+    def to_catalog(self, creator: str = "seismollm_jax") -> Catalog:
+        """An ObsPy catalogue with one event that holds all picks: they are not associated."""
+        return pick_output.to_catalog(self, creator)
+
+    def to_quakeml(self, path: str, creator: str = "seismollm_jax") -> None:
+        """Write `to_catalog` as QuakeML 1.2."""
+        pick_output.write_quakeml(self, path, creator)
+
+    def write_csv(self, path: str) -> int:
+        """Write a table as `predict.py` does; returns the number of picks."""
+        return pick_output.write_csv(self, path)
 
 
-def annotate_stream(
-    forward: Callable[[np.ndarray], np.ndarray],
-    segments: Iterable[Segment],
-    *,
-    window: int,
-    overlap: float,
-    batch_size: int,
-    normalise: Normalise,
-    blinding: tuple[int, int] = (0, 0),
-    how: Literal["mean", "max"] = "mean",
-) -> Iterator[tuple[Segment, np.ndarray]]:
-    """Run a model over segments of any length.
+@dataclass
+class ClassifyOutput:
+    """What `Predictor.classify` gives.
 
-    Windows of neighbouring segments share batches, so that many short segments cost no more than
-    one long one, and every batch has the same size, so that a jitted `forward` compiles once. Held
-    in memory are the segments that the batch at hand touches and their curves.
-
-    Args:
-        forward: (batch_size, window, 3) float32 -> (batch_size, window, k). Rows that fill up the
-            last batch are zero.
-        segments: see :func:`seismollm_jax.inference.streams.segments`; may be a generator.
-        window: samples of the model's window.
-        overlap: of neighbouring windows, a fraction below 1 or a number of samples.
-        batch_size: windows a call of `forward`.
-        normalise: (samples, channels) and which samples are valid -> the same as in training. A
-            window with gaps is normalised over its valid samples alone and is 0 in the gaps.
-        blinding: samples not used at the beginning and end of each window.
-        how: "mean" or "max" of overlapping windows.
-
-    Yields:
-        Each segment, in order, with its curves (samples, k) float32: nan where no component has
-        data.
-
-    Raises:
-        ValueError: `forward` returns another shape.
+    Attributes:
+        creator: name of the model.
+        picks: by time.
+        coverage: what came in, was analysed and was masked.
     """
-    waiting: deque[tuple[Segment, _Curves]] = deque()
-    batch = np.zeros((batch_size, window, 3), np.float32)
-    rows: list[tuple[_Curves, int]] = []
 
-    def run() -> None:
-        batch[len(rows) :] = 0
-        outputs = np.asarray(forward(batch))
-        if outputs.ndim != 3 or outputs.shape[:2] != batch.shape[:2]:
-            raise ValueError(
-                f"forward returned {outputs.shape} for windows of shape {batch.shape}; "
-                "(batch, window, channels) is needed"
-            )
-        for (curves, start), output in zip(rows, outputs, strict=False):
-            curves.add(start, output)
-        rows.clear()
-
-    for segment in segments:
-        starts = window_starts(len(segment.data), window, overlap, segment.anchor)
-        curves = _Curves(starts, len(segment.data), window, blinding, how)
-        waiting.append((segment, curves))
-        for start in starts:
-            batch[len(rows)] = normalised_window(segment, int(start), window, normalise)
-            rows.append((curves, int(start)))
-            if len(rows) == batch_size:
-                run()
-        while waiting and waiting[0][1].complete:
-            yield _finish(*waiting.popleft())
-    if rows:
-        run()
-    for item in waiting:
-        yield _finish(*item)
-
-
-def normalised_window(
-    segment: Segment, start: int, window: int, normalise: Normalise
-) -> np.ndarray:
-    """The window of a segment from sample `start` on, normalised over its valid samples.
-
-    Returns:
-        (window, 3) float32, 0 beyond the end of the segment.
-    """
-    part = slice(start, start + window)
-    valid = segment.valid[part]
-    data = normalise(segment.data[part], None if valid.all() else valid)
-    return cut(data, np.zeros(1, np.int64), window)[0]
+    creator: str
+    picks: PickList
+    coverage: object
 
 
 def pick_segment(
@@ -133,8 +125,8 @@ def pick_segment(
     phases: Mapping[str, int],
     thresholds: Mapping[str, float],
     min_distance_s: float,
-    sub_sample: bool = True,
-) -> list[Pick]:
+    component_order: str = "ZNE",
+) -> PickList:
     """Pick every arrival on a segment's probability curves.
 
     Args:
@@ -143,11 +135,11 @@ def pick_segment(
         phases: channel of each phase, such as {"P": 1, "S": 2}.
         thresholds: smallest probability of a pick, by phase.
         min_distance_s: of two peaks of a phase this close or closer the higher one stays.
-        sub_sample: place the time at the top of the parabola through the highest sample and its
-            neighbours, at most half a sample away, instead of at the highest sample.
+        component_order: of the segment.
 
     Returns:
-        Picks in order of time.
+        Picks in order of time, placed at the top of the parabola through the highest sample and its
+        neighbours.
 
     Raises:
         ValueError: the curves have another length than the segment.
@@ -158,73 +150,50 @@ def pick_segment(
             f"{segment.trace_id}: curves of {len(probability)} samples for a segment of "
             f"{len(segment.data)}"
         )
-    rate = segment.sampling_rate_hz
-    found = []
-    for phase, channel in phases.items():
-        curve, threshold = np.asarray(probability[:, channel], np.float32), thresholds[phase]
+    rate, found = segment.sampling_rate_hz, PickList()
+    for phase, number in phases.items():
+        if number >= probability.shape[1]:  # nothing but nan
+            continue
+        curve, threshold = np.ascontiguousarray(probability[:, number]), thresholds[phase]
         peaks = find_peaks(curve, threshold, int(min_distance_s * rate), None)
+        if not len(peaks):
+            continue
         low = np.flatnonzero(~(curve >= threshold / 2))
         low = np.concatenate([[-1], low, [len(curve)]])
         after = np.searchsorted(low, peaks)
-        for peak, first, last in zip(peaks, low[after - 1] + 1, low[after] - 1, strict=True):
-            shift = _vertex(curve[peak - 1 : peak + 2]) if sub_sample else 0.0
+        first, last = low[after - 1] + 1, low[after] - 1
+        for peak, begin, end in zip(peaks.tolist(), first.tolist(), last.tolist(), strict=True):
             found.append(
                 Pick(
-                    segment.trace_id,
-                    phase,
-                    segment.start_time + (float(peak) + shift) / rate,
-                    float(curve[peak]),
-                    segment.start_time + float(first) / rate,
-                    segment.start_time + float(last) / rate,
+                    trace_id=segment.trace_id,
+                    start_time=segment.time(begin),
+                    end_time=segment.time(end),
+                    peak_time=segment.time(peak, _vertex(curve[peak - 1 : peak + 2])),
+                    peak_value=float(curve[peak]),
+                    phase=phase,
+                    uncertainty_s=uncertainty(curve, peak, rate),
+                    snr_db=snr_db(segment.data, segment.valid, peak, rate),
+                    channel=_channel(segment, peak, phase, component_order),
                 )
             )
-    return sorted(found, key=lambda pick: (pick.time, pick.phase))
+    found.sort(key=lambda pick: (pick.peak_time, pick.phase))
+    return found
 
 
-def write_csv(picks: Iterable[Pick], path: str | os.PathLike[str]) -> int:
-    """Write one row a pick: trace_id, phase, time (ISO 8601, UTC, microseconds), probability.
-
-    Rows are written as they come, so `picks` may be a generator over an archive.
-
-    Returns:
-        The number of picks written.
-    """
-    count = 0
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for pick in picks:
-            count += 1
-            time = pick.time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            writer.writerow([pick.trace_id, pick.phase, time, f"{pick.probability:.4f}"])
-    return count
+def merged(lists: Iterable[PickList]) -> PickList:
+    """All picks by time, then trace_id and phase."""
+    together = PickList(pick for picks in lists for pick in picks)
+    together.sort(key=lambda pick: (pick.peak_time, pick.trace_id, pick.phase))
+    return together
 
 
-class _Curves:
-    """The curves of one segment in the making; the number of channels shows with the first."""
-
-    def __init__(self, starts, samples, window, blinding, how):
-        self.make = lambda k: Stitcher(starts, samples, window, k, blinding, how)
-        self.stitcher: Stitcher | None = None
-        self.left = len(starts)
-
-    @property
-    def complete(self) -> bool:
-        return self.left == 0
-
-    def add(self, start: int, output: np.ndarray) -> None:
-        if self.stitcher is None:
-            self.stitcher = self.make(output.shape[1])
-        self.stitcher.add(start, output)
-        self.left -= 1
-
-
-def _finish(segment: Segment, curves: _Curves) -> tuple[Segment, np.ndarray]:
-    if curves.stitcher is None:
-        raise ValueError(f"{segment.trace_id}: the segment has no samples")
-    probability = curves.stitcher.result()
-    probability[~segment.valid.any(1)] = np.nan
-    return segment, probability
+def _channel(segment: Segment, sample: int, phase: str, component_order: str) -> str:
+    """The component that has data at a sample, the usual one of the phase before others."""
+    for component in "NEZ" if phase.startswith("S") else "ZNE":
+        column = component_order.index(component)
+        if segment.valid[sample, column] and segment.channels[column]:
+            return segment.channels[column].split("+")[0]
+    return ""
 
 
 def _vertex(three: np.ndarray) -> float:

@@ -1,47 +1,72 @@
 """A trained network ready for use, on windows and on continuous records."""
 
+import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pandas as pd
+from obspy import Stream, Trace
 
 from seismollm_jax import experiment as experiments
 from seismollm_jax.data.waveform import normalise
 from seismollm_jax.experiment import Experiment
-from seismollm_jax.inference.picks import Pick, annotate_stream, normalised_window, pick_segment
+from seismollm_jax.inference import options as settings
+from seismollm_jax.inference import streams
+from seismollm_jax.inference.annotate import annotate_segments, normalised_window, to_stream
+from seismollm_jax.inference.coverage import Coverage
+from seismollm_jax.inference.picks import ClassifyOutput, PickList, merged, pick_segment
 from seismollm_jax.inference.streams import Segment
-from seismollm_jax.inference.windows import window_starts
+from seismollm_jax.inference.windows import inner_starts
 from seismollm_jax.models.state import merge
+from seismollm_jax.parallel import layout_over
+from seismollm_jax.tasks import thresholds
 from seismollm_jax.tasks.base import Arrays
-from seismollm_jax.training import checkpoint
+from seismollm_jax.training import saved
 
 
 class Predictor:
     """A network with its task and its preprocessing contract; see `load`.
 
     Attributes:
-        experiment: task, model settings, preprocessing.
+        experiment: task, model settings, preprocessing; its context has the thresholds in use.
+        thresholds: these and where they are from, see `tasks.thresholds.decide`; empty for tasks
+            without.
         description: the whole description stored in the checkpoint.
         path: where it was read from.
         batch_size: windows in a pass, at most. Fewer are filled up to a power of two, so that a few
-        compilations serve all calls.
+            compilations serve all calls.
+        devices: among which the windows of a pass are divided.
     """
 
-    def __init__(self, stored: checkpoint.Stored, *, batch_size: int = 64):
+    name = "SeisMoLLM"
+
+    def __init__(
+        self,
+        stored: saved.Stored,
+        *,
+        batch_size: int = 64,
+        operating_point: str | None = None,
+        given: Mapping[str, float | None] | None = None,
+        devices: int | None = None,
+    ):
         description = stored.description
-        self.experiment: Experiment = experiments.make(
-            description["config"], description["settings"]
+        made = experiments.make(description["config"], description["settings"])
+        context, self.thresholds = thresholds.decide(
+            made.task, made.context, description, operating_point, given
         )
+        self.experiment: Experiment = dataclasses.replace(made, context=context)
         self.description, self.path, self.batch_size = description, stored.path, batch_size
-        self._arrays = (stored.params, stored.frozen, stored.stats)
+        layout = layout_over(jax.local_devices()[:devices])
+        self.devices = layout.devices
+        self._arrays = layout.replicate((stored.params, stored.frozen, stored.stats))
         graphdef = self.experiment.abstract().graphdef
         precision = description["config"]["precision"]["matmul"]
 
-        @jax.jit
+        @functools.partial(jax.jit, in_shardings=(layout.replicated, layout.batched))
         def run(arrays: Any, x: jax.Array) -> jax.Array:
             model: Any = merge(graphdef, *arrays)
             with jax.default_matmul_precision(precision):
@@ -65,6 +90,7 @@ class Predictor:
         for start in range(0, len(x), self.batch_size):
             batch = x[start : start + self.batch_size]
             size = min(self.batch_size, 1 << (len(batch) - 1).bit_length())
+            size = -(-size // self.devices) * self.devices
             filled = np.zeros((size, *x.shape[1:]), np.float32)
             filled[: len(batch)] = batch
             outputs.append(np.asarray(self._run(filled))[: len(batch)])
@@ -106,46 +132,111 @@ class Predictor:
             ValueError: another shape, or samples that are not finite.
         """
         windows = self._checked(x)
-        normalised = np.stack([self._normalise(window) for window in windows])
+        normalised = np.stack([self.normalise(window) for window in windows])
         return self.experiment.task.decode(self._forward(normalised), self.experiment.context)
 
-    def curves(
-        self, segments: Iterable[Segment], *, overlap: float = 0.5
-    ) -> Iterator[tuple[Segment, np.ndarray]]:
-        """Probability curves (samples, channels) of continuous records, for per-sample tasks.
+    def annotate(self, stream: Iterable[Trace], **options: Any) -> Stream:
+        """Probability curves of continuous records.
+
+        Args:
+            stream: an ObsPy stream of any channels, rates, gaps and order; it is not changed.
+            **options: see :class:`seismollm_jax.inference.options.Options`.
+
+        Returns:
+            Traces at `sampling_rate_hz` with the channels "SeisMoLLM_P_HH", "SeisMoLLM_S_HH" and
+            "SeisMoLLM_N_HH" (neither), the last part being band and instrument code. There is a
+            trace for each stretch with an answer, so gaps divide them.
 
         Raises:
+            TypeError: an option that does not exist.
+            ValueError: a value that cannot be, or the task gives one answer a window.
+        """
+        labels = [name[:1].upper() for name in self.experiment.task.labels]
+        found = Stream()
+        segments, _ = self.segments(stream, **options)
+        for segment, curves in self.curves(segments, **options):
+            found += to_stream(segment, curves, labels, self.name)
+        return found
+
+    def classify(self, stream: Iterable[Trace], **options: Any) -> ClassifyOutput:
+        """Picks on continuous records, and the account of what was analysed.
+
+        Args:
+            stream: as of `annotate`.
+            **options: the same.
+
+        Raises:
+            TypeError: an option that does not exist.
+            ValueError: a value that cannot be, or the task gives one answer a window.
+        """
+        segments, coverage = self.segments(stream, **options)
+        picks = merged(
+            self.picks(segment, curves, **options)
+            for segment, curves in self.curves(segments, **options)
+        )
+        return ClassifyOutput(self.name, picks, coverage)
+
+    def segments(
+        self, stream: Iterable[Trace], *, coverage: Coverage | None = None, **options: Any
+    ) -> tuple[list[Segment], Coverage]:
+        """The records as `annotate` sees them: on the network's grid of time, by instrument.
+
+        Args:
+            stream: as of `annotate`.
+            coverage: continue this one.
+            **options: as of `annotate`.
+        """
+        chosen = settings.parse(options, self.window)
+        return streams.segments(
+            stream,
+            self.sampling_rate_hz,
+            max_gap_s=self.window / self.sampling_rate_hz,  # no window reaches over a longer one
+            edge_s=chosen.edge_s,
+            strict=chosen.strict,
+            flexible_horizontals=chosen.flexible_horizontal_components,
+            inventory=chosen.inventory,
+            coverage=coverage,
+        )
+
+    def curves(
+        self, segments: Iterable[Segment], **options: Any
+    ) -> Iterator[tuple[Segment, np.ndarray]]:
+        """Probability curves (samples, channels) of segments, for per-sample tasks.
+
+        Raises:
+            TypeError: an option that does not exist.
             ValueError: the task gives one answer a window.
         """
         self._require_per_sample(True)
-        return annotate_stream(
-            lambda x: np.asarray(self._run(x)),
+        chosen = settings.parse(options, self.window)
+        return annotate_segments(
+            self._run,
             segments,
             window=self.window,
-            overlap=overlap,
-            batch_size=self.batch_size,
-            normalise=self._normalise,
+            overlap=chosen.overlap,
+            batch_size=chosen.batch_size or self.batch_size,
+            normalise=self.normalise,
+            blinding=chosen.blinding,
+            stacking=chosen.stacking,
+            multiple=self.devices,
         )
 
-    def picks(self, segment: Segment, curves: np.ndarray, **thresholds: float | None) -> list[Pick]:
+    def picks(self, segment: Segment, curves: np.ndarray, **options: Any) -> PickList:
         """Picks on the curves of a segment.
 
         Args:
             segment: the record.
             curves: as `curves` gives.
-            **thresholds: smallest probability by phase, such as P=0.5; None or absent takes the
-                checkpoint's.
+            **options: as of `annotate`; the thresholds are used.
         """
-        options = self.experiment.context.options
-        own = {"P": options.p_threshold, "S": options.s_threshold}
-        own |= {phase: value for phase, value in thresholds.items() if value is not None}
-        labels = self.experiment.task.labels
+        own, labels = self.experiment.context.options, self.experiment.task.labels
+        thresholds = {"P": own.p_threshold, "S": own.s_threshold}
         return pick_segment(
             curves,
             segment,
             {"P": labels.index("p"), "S": labels.index("s")},
-            own,
-            options.min_peak_distance_s,
+            thresholds | settings.parse(options, self.window).thresholds,
+            own.min_peak_distance_s,
         )
 
     def windows(self, segment: Segment, *, overlap: float = 0.5) -> pd.DataFrame:
@@ -159,20 +250,17 @@ class Predictor:
         self._require_per_sample(False)
         columns = self.experiment.task.answer_columns
         assert columns is not None  # every task with one answer a window has it
-        starts = window_starts(len(segment.data), self.window, overlap, segment.anchor)
+        starts = inner_starts(len(segment.data), self.window, overlap, segment.anchor)
         windows = [
-            normalised_window(segment, int(start), self.window, self._normalise) for start in starts
+            normalised_window(segment, int(start), self.window, self.normalise) for start in starts
         ]
         task, context = self.experiment.task, self.experiment.context
         answers = task.decode(self._forward(np.stack(windows)), context)
-        rate = segment.sampling_rate_hz
         return pd.DataFrame(
             {
                 "trace_id": segment.trace_id,
-                "start_time": [str(segment.start_time + float(s) / rate) for s in starts],
-                "end_time": [
-                    str(segment.start_time + float(s + self.window) / rate) for s in starts
-                ],
+                "start_time": [str(segment.time(int(s))) for s in starts],
+                "end_time": [str(segment.time(int(s) + self.window)) for s in starts],
                 **columns(answers),
             }
         )
@@ -185,7 +273,8 @@ class Predictor:
         )
         return windows
 
-    def _normalise(self, data: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    def normalise(self, data: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+        """A window (samples, 3) normalised as in training, over its valid samples alone."""
         return normalise(data, self.experiment.sample_options.normalisation, valid)
 
     def _require_per_sample(self, wanted: bool) -> None:
@@ -193,7 +282,7 @@ class Predictor:
         if task.output.per_sample != wanted:
             raise ValueError(
                 f"{task.name} answers per {'sample' if task.output.per_sample else 'window'}: use "
-                f"`{'curves' if task.output.per_sample else 'windows'}`"
+                f"`{'annotate' if task.output.per_sample else 'windows'}`"
             )
 
 
@@ -214,15 +303,36 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.swapaxes(1, 2), np.float32)
 
 
-def load(directory: str | Path, *, batch_size: int = 64) -> Predictor:
+def load(
+    directory: str | Path,
+    *,
+    batch_size: int = 64,
+    operating_point: str | None = None,
+    p_threshold: float | None = None,
+    s_threshold: float | None = None,
+    devices: int | None = None,
+) -> Predictor:
     """Loads a trained network.
 
     Args:
         directory: the working directory of a training run (its best checkpoint is taken), one
             checkpoint in it, or a converted checkpoint.
         batch_size: windows in a pass.
+        operating_point: of picking: "f1", the thresholds of the best F1 of the validation;
+            "false_picks", those of few false picks on noise; "config", those of the configuration.
+            None takes the first of them that the checkpoint has, leaving out "false_picks".
+        p_threshold: of picking, instead of the operating point's.
+        s_threshold: the same.
+        devices: how many of this process's to use; None takes all.
 
     Raises:
         CheckpointError: no checkpoint there, or a damaged one.
+        ValueError: no such operating point is stored, or the task has no thresholds.
     """
-    return Predictor(checkpoint.load(directory), batch_size=batch_size)
+    return Predictor(
+        saved.load(directory),
+        batch_size=batch_size,
+        operating_point=operating_point,
+        given={"p": p_threshold, "s": s_threshold},
+        devices=devices,
+    )

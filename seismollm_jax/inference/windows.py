@@ -1,8 +1,8 @@
 """Cutting a long record into windows and putting the windows' outputs together again.
 
-Windows start at multiples of the step on the grid of absolute time, so that the same moment is seen
-in the same window however a record was divided into files. The first and the last window are flush
-with the ends of the record instead, and only a record shorter than one window is padded.
+Windows start at multiples of the step on the grid of absolute time, also at the ends of a record,
+where they reach beyond it. So the same moment is seen in the same windows however a record was
+divided, and wherever it begins.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+
+Stacking = Literal["avg", "max"]
 
 
 def overlap_samples(window: int, overlap: float) -> int:
@@ -27,19 +29,61 @@ def overlap_samples(window: int, overlap: float) -> int:
     return samples
 
 
-def window_starts(samples: int, window: int, overlap: float, anchor: int = 0) -> np.ndarray:
-    """First sample of each window, ascending, covering every sample of a record.
+def check_blinding(window: int, overlap: float, blinding: tuple[int, int]) -> tuple[int, int]:
+    """Samples at the beginning and end of each window that are not used.
+
+    Raises:
+        ValueError: not two whole numbers of samples, or more than neighbouring windows overlap, so
+            that no window would have anything to say about some samples.
+    """
+    try:
+        before, after = (int(samples) for samples in blinding)
+        whole = (before, after) == tuple(blinding) and before >= 0 and after >= 0
+    except (TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise ValueError(f"blinding is {blinding!r}; give two whole numbers of samples")
+    if before + after > overlap_samples(window, overlap):
+        raise ValueError(
+            f"blinding {before} + {after} samples leaves holes between windows that overlap by "
+            f"{overlap_samples(window, overlap)}; give overlap={before + after} or more"
+        )
+    return before, after
+
+
+def window_starts(
+    where: np.ndarray, window: int, overlap: float, anchor: int, blinding: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """First sample of each window, ascending, seen from the record's first sample.
 
     Args:
-        samples: length of the record.
+        where: (samples,) bool, the samples that want an answer.
         window: length of a window in samples.
         overlap: of neighbouring windows, see :func:`overlap_samples`.
-        anchor: number of the record's first sample on the grid of absolute time; windows away from
-            the ends start where (anchor + start) is a multiple of the step.
+        anchor: number of the record's first sample on the grid of absolute time; windows start
+            where (anchor + start) is a multiple of the step.
+        blinding: samples at the beginning and end of each window that are not used.
 
     Returns:
-        (windows,) int64: one window at 0, one ending at the last sample, those of the grid between.
-        A record shorter than a window gets the one at 0, none if it has no samples.
+        (windows,) int64, from 1 - window up: each window in whose used part an answer is wanted.
+    """
+    step = window - overlap_samples(window, overlap)
+    before, after = blinding
+    samples = len(where)
+    first = (anchor - window + 1) // step * step - anchor
+    starts = np.arange(first, samples, step, dtype=np.int64)
+    low = np.clip(starts + before, 0, samples).tolist()
+    high = np.clip(starts + window - after, 0, samples).tolist()
+    wanted = [bool(where[a:b].any()) for a, b in zip(low, high, strict=True)]
+    return starts[np.array(wanted, bool)]
+
+
+def inner_starts(samples: int, window: int, overlap: float, anchor: int) -> np.ndarray:
+    """First sample of windows that do not reach beyond a record, ascending, covering all of it.
+
+    For answers that concern a window as a whole. One begins and one ends with the record, those
+    between start where (anchor + start) is a multiple of the step. A record shorter than a window
+    gets one that reaches beyond its end, none if it has no samples.
     """
     step = window - overlap_samples(window, overlap)
     if samples <= window:
@@ -48,16 +92,14 @@ def window_starts(samples: int, window: int, overlap: float, anchor: int = 0) ->
     return np.unique(np.concatenate([[0], on_grid, [samples - window]])).astype(np.int64)
 
 
-def cut(data: np.ndarray, starts: np.ndarray, window: int) -> np.ndarray:
-    """Return windows of a record (samples, channels), zero (or False) beyond its end.
-
-    Returns:
-        (windows, window, channels), a copy in the type of `data`.
-    """
-    out = np.zeros((len(starts), window, *data.shape[1:]), data.dtype)
-    for row, start in zip(out, starts, strict=True):
-        part = data[start : start + window]
-        row[: len(part)] = part
+def cut(data: np.ndarray, start: int, window: int) -> np.ndarray:
+    """`window` samples of a record (samples, ...) from `start` on, 0 or False outside of it."""
+    first, end = max(start, 0), min(start + window, len(data))
+    if end - first == window:
+        return data[first:end]
+    out = np.zeros((*data.shape[:0:-1], window), data.dtype).T  # components contiguous in memory
+    if first < end:
+        out[first - start : end - start] = data[first:end]
     return out
 
 
@@ -65,83 +107,60 @@ class Stitcher:
     """Combines the outputs of overlapping windows, fed a few windows at a time.
 
     Args:
-        starts: first sample of every window that will come.
         samples: length of the record.
         window: length of a window.
         channels: number of output channels.
-        blinding: samples at the beginning and end of each window that are not used, except where no
-            window has anything else to say (the ends of the record, or too little overlap).
-        how: "mean" or "max" of the windows that cover a sample. A nan in a window stays a nan.
+        blinding: samples at the beginning and end of each window that are not used.
+        stacking: "avg" or "max" of the windows that cover a sample. A nan in a window stays a nan.
 
     Raises:
-        ValueError: blinding that leaves nothing of a window, or an unknown `how`.
+        ValueError: blinding that leaves nothing of a window, or an unknown `stacking`.
     """
 
     def __init__(
         self,
-        starts: np.ndarray,
         samples: int,
         window: int,
         channels: int,
         blinding: tuple[int, int] = (0, 0),
-        how: Literal["mean", "max"] = "mean",
+        stacking: Stacking = "avg",
     ):
         before, after = blinding
         if before < 0 or after < 0 or before + after >= window:
             raise ValueError(f"blinding {blinding} leaves nothing of a window of {window} samples")
-        if how not in ("mean", "max"):
-            raise ValueError(f"how is {how!r}; give 'mean' or 'max'")
-        self.samples, self.window, self.how = samples, window, how
-        self.inner = slice(before, window - after)
-        starts = np.asarray(starts, np.int64)
-        edges = np.zeros(samples + 1, np.int64)
-        np.add.at(edges, np.minimum(starts + before, samples), 1)
-        np.add.at(edges, np.minimum(starts + window - after, samples), -1)
-        self.bare = edges.cumsum()[:-1] == 0  # (samples,) only blinded parts of windows cover it
-        self.count = np.zeros((samples, 1), np.int32)
-        empty = 0.0 if how == "mean" else -np.inf
-        self.total = np.full((samples, channels), empty, np.float64)
+        if stacking not in ("avg", "max"):
+            raise ValueError(f"stacking is {stacking!r}; give 'avg' or 'max'")
+        self.samples, self.mean = samples, stacking == "avg"
+        self.before, self.used = before, window - before - after
+        self.weight = np.zeros(samples, np.float32)
+        self.total = np.full((samples, channels), 0 if self.mean else -np.inf, np.float32)
 
-    def add(self, start: int, output: np.ndarray) -> None:
-        """Enter the output (window, channels) of the window that starts at `start`."""
-        length = min(self.window, self.samples - start)
-        part = slice(start, start + length)
-        use = self.bare[part].copy()
-        use[self.inner] = True
-        self.count[part][use] += 1
-        if self.how == "mean":
-            self.total[part][use] += output[:length][use]
+    def add(self, start: int, output: np.ndarray, weight: float = 1.0) -> None:
+        """Enter a window.
+
+        Args:
+            start: its first sample, seen from the record's.
+            output: (window, channels).
+            weight: in averages, above 0: windows that reach beyond the data know less.
+        """
+        begin = start + self.before
+        first, end = max(begin, 0), min(begin + self.used, self.samples)
+        if first >= end:
+            return
+        values = output[first - start : end - start]
+        self.weight[first:end] += weight
+        if not self.mean:
+            np.maximum(self.total[first:end], values, out=self.total[first:end])
+        elif weight == 1.0:
+            self.total[first:end] += values
         else:
-            self.total[part][use] = np.maximum(self.total[part][use], output[:length][use])
+            self.total[first:end] += np.float32(weight) * values
 
     def result(self) -> np.ndarray:
         """Return (samples, channels) float32; nan where no window was entered."""
-        if self.how == "max":
-            return np.where(self.count > 0, self.total, np.nan).astype(np.float32)
         with np.errstate(invalid="ignore"):
-            return (self.total / self.count).astype(np.float32)
-
-
-def stitch(
-    outputs: np.ndarray,
-    starts: np.ndarray,
-    samples: int,
-    blinding: tuple[int, int] = (0, 0),
-    how: Literal["mean", "max"] = "mean",
-) -> np.ndarray:
-    """Combine the outputs of all windows of a record, see :class:`Stitcher`.
-
-    Args:
-        outputs: (windows, window, channels).
-        starts: (windows,) first sample of each.
-        samples: length of the record.
-        blinding: samples not used at the beginning and end of each window.
-        how: "mean" or "max".
-
-    Returns:
-        (samples, channels) float32; nan where no window lies.
-    """
-    stitcher = Stitcher(starts, samples, outputs.shape[1], outputs.shape[2], blinding, how)
-    for start, output in zip(starts, outputs, strict=True):
-        stitcher.add(int(start), output)
-    return stitcher.result()
+            if self.mean:
+                self.total /= self.weight[:, None]
+            else:
+                self.total[self.weight == 0] = np.nan
+        return self.total

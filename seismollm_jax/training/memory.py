@@ -29,7 +29,8 @@ def make_run_block(layout: Layout, *, gradient: bool, rematerialise: bool = Fals
         def call(block: Any, *inputs: Any) -> jax.Array:
             if not layout.splits:
                 return block(*inputs, **options)
-            graphdef, params, others = nnx.split(block, nnx.Param, ...)
+            parts: Any = nnx.split(block, nnx.Param, ...)
+            graphdef, params, others = parts
             used = nnx.merge(graphdef, layout.collect(params), others)
             output = used(*inputs, **options)
             nnx.update(block, nnx.state(used, nnx.BatchStat))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from obspy import UTCDateTime
+from obspy import Stream, Trace, UTCDateTime
 
 import seismollm_jax as sj
 from seismollm_jax import tasks
@@ -16,7 +16,7 @@ from seismollm_jax.inference.predictor import Predictor
 from seismollm_jax.inference.streams import Segment
 from seismollm_jax.metrics.phases import NO_PICK
 from seismollm_jax.models.state import merge
-from seismollm_jax.training.checkpoint import CheckpointError
+from seismollm_jax.training.saved import CheckpointError
 from tests import setups
 
 WINDOW, RATE = 640, 100.0
@@ -135,28 +135,136 @@ def segment(samples: int, *, gap: slice | None = None) -> Segment:
     return Segment("XX.STA..HH", START, RATE, data, valid, ("HHZ", "HHN", "HHE"))
 
 
+def stream(samples: int, channels: str = "ZNE", start: UTCDateTime = START) -> Stream:
+    return Stream(
+        Trace(
+            data,
+            {
+                "network": "XX",
+                "station": "STA",
+                "channel": f"HH{name}",
+                "starttime": start,
+                "sampling_rate": RATE,
+            },
+        )
+        for data, name in zip(raw(1, samples)[0], channels, strict=False)
+    )
+
+
 def test_curves_of_one_window_are_the_output(predictor: Predictor) -> None:
-    record = segment(WINDOW)
-    ((found, curves),) = predictor.curves([record])
+    start = UTCDateTime(0)  # where a window begins
+    record = dataclasses.replace(segment(WINDOW), start_time=start)
+    ((found, curves),) = predictor.curves([record], overlap=0)
     assert found is record
     expected = predictor.forward(normalise(record.data).T[None])[0].T
     np.testing.assert_allclose(curves, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [300, WINDOW + 1, 5 * WINDOW + 123])
-def test_curves_of_any_length(predictor: Predictor, samples: int) -> None:
-    ((_, curves),) = predictor.curves([segment(samples)])
-    assert curves.shape == (samples, 3)
-    assert np.isfinite(curves).all()
-    assert curves.min() >= 0
-    assert curves.max() <= 1
+def test_annotations_of_any_length(predictor: Predictor, samples: int) -> None:
+    found = predictor.annotate(stream(samples), edge_s=0)
+    assert [trace.stats.channel for trace in found] == [f"SeisMoLLM_{x}_HH" for x in "NPS"]
+    for trace in found:
+        assert (trace.stats.starttime, len(trace)) == (START, samples)
+        assert trace.data.min() >= 0
+        assert trace.data.max() <= 1
 
 
-def test_curves_stop_where_the_data_do(predictor: Predictor) -> None:
-    gap = slice(700, 900)
-    ((_, curves),) = predictor.curves([segment(2000, gap=gap)])
-    missing = np.isnan(curves).all(1)
-    np.testing.assert_array_equal(np.flatnonzero(missing), np.arange(700, 900))
+def test_annotations_stop_where_the_data_do(predictor: Predictor) -> None:
+    record = stream(2000)
+    record = record.slice(START, START + 6.99) + record.slice(START + 9)
+    found = predictor.annotate(record).select(channel="SeisMoLLM_P*")
+    assert [(trace.stats.starttime - START, len(trace)) for trace in found] == [
+        (0.5, 600),
+        (9.5, 1000),
+    ]
+
+
+def test_short_pieces_with_gaps_have_answers(predictor: Predictor) -> None:
+    """Three pieces shorter than a window, half a second apart."""
+    whole = stream(1600)
+    record = Stream()
+    for first in (0, 5.5, 11):
+        record += whole.slice(START + first, START + first + 4.99)
+    output = predictor.classify(record, P_threshold=0.01)
+    for first in (0, 5.5, 11):
+        assert output.picks.select(starttime=START + first, endtime=START + first + 5)
+    table = output.coverage.to_dataframe()
+    assert table["read"].tolist() == [45]
+    assert table["analysed"].tolist() == [pytest.approx(36)]
+    assert (table["masked"] == table["edge"]).all()
+    assert table["gap"].tolist() == [3]
+    assert output.creator == "SeisMoLLM"
+
+
+@pytest.mark.parametrize("channels", ["Z", "ZN", "Z12", "NE"])
+def test_any_components_do(predictor: Predictor, channels: str) -> None:
+    found = predictor.annotate(stream(WINDOW, channels))
+    assert len(found) == 3
+    assert not predictor.annotate(stream(WINDOW, channels), strict=True) or channels == "Z12"
+
+
+def test_instruments_at_one_site_stay_apart(predictor: Predictor) -> None:
+    record = stream(WINDOW)
+    other = stream(WINDOW)
+    for trace in other:
+        trace.stats.channel = f"HN{trace.stats.channel[-1]}"
+        trace.data = trace.data[::-1].copy()
+    alone = predictor.annotate(record)
+    both = predictor.annotate(other + record)
+    assert {trace.stats.channel[-2:] for trace in both} == {"HH", "HN"}
+    for trace in alone:
+        (same,) = both.select(channel=trace.stats.channel)
+        np.testing.assert_allclose(same.data, trace.data, atol=1e-5)
+    picks = predictor.classify(other + record, P_threshold=0.01).picks
+    assert {pick.trace_id for pick in picks} == {"XX.STA..HH", "XX.STA..HN"}
+
+
+def test_devices_and_batches_change_nothing(folder: Path) -> None:
+    record = stream(8 * WINDOW)
+    expected: Any = None
+    for devices, batch_size in ((1, 16), (8, 8), (8, 64)):
+        predictor = sj.load(saved(folder, "picking"), devices=devices)
+        assert predictor.devices == devices
+        found = predictor.annotate(record, batch_size=batch_size)
+        times = [pick.peak_time.ns for pick in predictor.classify(record, P_threshold=0.01).picks]
+        expected = expected or (found, times)
+        for trace, same in zip(found, expected[0], strict=True):
+            np.testing.assert_allclose(trace.data, same.data, atol=1e-5)
+        assert times == pytest.approx(expected[1], abs=1e5)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"treshold": 1}, TypeError, "no option treshold; there are batch_size, overlap, stacking"),
+        ({"overlap": WINDOW}, ValueError, "overlap is 640"),
+        ({"stacking": "median"}, ValueError, "'avg' or 'max'"),
+        ({"blinding": (400, 0)}, ValueError, "leaves holes"),
+        ({"batch_size": 0}, ValueError, "batch_size is 0"),
+        ({"edge_s": -1}, ValueError, "edge_s is -1"),
+        ({"P_threshold": 30}, ValueError, "P_threshold is 30"),
+    ],
+)
+def test_options_that_cannot_be(
+    predictor: Predictor, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    for call in (predictor.annotate, predictor.classify):
+        with pytest.raises(error, match=message):
+            call(stream(WINDOW), **options)
+
+
+def test_stacking_and_blinding_are_passed_on(predictor: Predictor) -> None:
+    record = stream(4 * WINDOW)
+    average, highest = (
+        predictor.annotate(record, stacking=stacking, overlap=WINDOW // 2)[1].data
+        for stacking in ("avg", "max")
+    )
+    assert (highest >= average - 1e-6).all()
+    assert (highest > average + 1e-4).any()
+    blinded = predictor.annotate(record, blinding=(WINDOW // 4, WINDOW // 4))[1].data
+    assert blinded.shape == average.shape
+    assert np.abs(blinded - average).max() > 1e-4
 
 
 def test_picks_on_curves(predictor: Predictor) -> None:
@@ -167,16 +275,18 @@ def test_picks_on_curves(predictor: Predictor) -> None:
     for column, sample, height in ((1, 400, 0.9), (1, 1500, 0.4), (2, 650, 0.8)):
         curves[:, column] += height * np.exp(-0.5 * ((index - sample) / 10) ** 2)
     found = predictor.picks(record, curves)
-    assert [(pick.phase, round((pick.time - START) * RATE)) for pick in found] == [
+    assert [(pick.phase, round((pick.peak_time - START) * RATE)) for pick in found] == [
         ("P", 400),
         ("S", 650),
         ("P", 1500),
     ]
-    assert found[0].probability == pytest.approx(0.9, abs=1e-5)
+    assert found[0].peak_value == pytest.approx(0.9, abs=1e-5)
     assert found[0].trace_id == "XX.STA..HH"
-    strict = predictor.picks(record, curves, P=0.5, S=None)
+    strict = predictor.picks(record, curves, P_threshold=0.5, S_threshold=None)
     assert [pick.phase for pick in strict] == ["P", "S"]
-    assert [pick.phase for pick in predictor.picks(record, curves, P=0.95, S=0.95)] == []
+    assert [
+        pick.phase for pick in predictor.picks(record, curves, P_threshold=0.95, S_threshold=0.95)
+    ] == []
 
 
 @one_a_window
@@ -205,10 +315,11 @@ def test_windows_of_a_record(predictor: Predictor) -> None:
 
 def test_the_wrong_kind_of_answer(folder: Path) -> None:
     picking, magnitude = (sj.load(saved(folder, task)) for task in ("picking", "magnitude"))
-    with pytest.raises(ValueError, match="picking answers per sample: use `curves`"):
+    with pytest.raises(ValueError, match="picking answers per sample: use `annotate`"):
         picking.windows(segment(WINDOW))
-    with pytest.raises(ValueError, match="magnitude answers per window: use `windows`"):
-        magnitude.curves([segment(WINDOW)])
+    for call in (magnitude.annotate, magnitude.classify):
+        with pytest.raises(ValueError, match="magnitude answers per window: use `windows`"):
+            call(stream(WINDOW))
 
 
 def test_answers_say_where_nothing_is(predictor: Predictor) -> None:

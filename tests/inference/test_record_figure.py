@@ -13,6 +13,17 @@ from seismollm_jax.inference.streams import Segment
 START = UTCDateTime("2024-03-01T23:59:00")
 
 
+def pick(phase, time):
+    return Pick(
+        trace_id="XX.A..HH",
+        start_time=time,
+        end_time=time,
+        peak_time=time,
+        peak_value=0.9,
+        phase=phase,
+    )
+
+
 def record(samples):
     data = np.random.default_rng(0).normal(0, 1, (samples, 3)).astype(np.float32)
     return Segment(
@@ -31,8 +42,8 @@ def test_picks_and_curves_are_drawn(tmp_path, samples):
     plot_record(segment, curves, [], empty)
     curves[samples // 2, 1] = 0.9  # one sample alone
     picks = [
-        Pick(segment.trace_id, "P", START + samples / 200, 0.9),
-        Pick(segment.trace_id, "S", START - 5, 0.9),  # before the record
+        pick("P", START + samples / 200),
+        pick("S", START - 5),  # before the record
     ]
     plot_record(segment, curves, picks, full)
     assert count(full, COLOURS["P"]) > count(empty, COLOURS["P"]) + 200

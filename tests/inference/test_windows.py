@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seismollm_jax.inference.windows import Stitcher, cut, overlap_samples, stitch, window_starts
+from seismollm_jax.inference.windows import (
+    Stitcher,
+    check_blinding,
+    cut,
+    inner_starts,
+    overlap_samples,
+    window_starts,
+)
 
 SIZES = (
     st.tuples(st.integers(0, 400), st.integers(2, 60))
@@ -21,82 +28,111 @@ SIZES = (
 )
 
 
-@given(SIZES)
-def test_every_sample_is_covered_and_no_window_leaves_the_record(size):
+def whole(samples):
+    return np.ones(samples, bool)
+
+
+@given(SIZES, st.data())
+def test_windows_lie_on_the_grid_and_cover_what_wants_an_answer(size, data):
     samples, window, overlap, anchor = size
-    starts = window_starts(samples, window, overlap, anchor)
+    common = overlap_samples(window, overlap)
+    before = data.draw(st.integers(0, common))
+    after = data.draw(st.integers(0, common - before))
+    where = np.random.default_rng(samples).random(samples) < 0.2
+    starts = window_starts(where, window, overlap, anchor, (before, after))
+    covered = np.zeros(samples + 2 * window, bool)
+    for start in starts:
+        used = slice(start + before + window, start + 2 * window - after)
+        covered[used] = True
+        assert where[max(0, start + before) : max(0, start + window - after)].any()
+        assert (anchor + start) % (window - common) == 0
+    assert covered[window : window + samples][where].all()
+    assert np.all(np.diff(starts) > 0)
+
+
+@given(SIZES, st.integers(0, 300), st.integers(0, 300))
+def test_a_part_of_a_record_has_the_same_windows(size, first, length):
+    samples, window, overlap, anchor = size
+    every = set((window_starts(whole(samples), window, overlap, anchor) + anchor).tolist())
+    length = min(length, max(samples - first, 0))
+    part = window_starts(whole(length), window, overlap, anchor + first) + anchor + first
+    assert set(part.tolist()) <= every
+
+
+@given(SIZES, st.sampled_from(["avg", "max"]), st.data())
+def test_an_identity_model_gives_the_record_back(size, stacking, data):
+    samples, window, overlap, anchor = size
+    common = overlap_samples(window, overlap)
+    before = data.draw(st.integers(0, common))
+    after = data.draw(st.integers(0, common - before))
+    record = np.random.default_rng(samples).normal(size=(samples, 3)).astype(np.float32)
+    stitcher = Stitcher(samples, window, 3, (before, after), stacking)
+    starts = window_starts(whole(samples), window, overlap, anchor, (before, after))
+    for start in starts.tolist():
+        output = cut(record, start, window)
+        assert output.shape == (window, 3)
+        stitcher.add(start, output, data.draw(st.floats(0.1, 1)))
+    np.testing.assert_allclose(stitcher.result(), record, rtol=1e-5)
+
+
+@given(SIZES)
+def test_inner_windows_do_not_leave_the_record(size):
+    samples, window, overlap, anchor = size
+    starts = inner_starts(samples, window, overlap, anchor)
     covered = np.zeros(samples, bool)
     for start in starts:
         covered[start : start + window] = True
         assert start >= 0
         assert start + window <= max(samples, window)
     assert covered.all()
-    assert np.all(np.diff(starts) > 0)
     assert np.all(np.diff(starts) <= window - overlap_samples(window, overlap))
-
-
-@given(SIZES, st.integers(0, 300), st.integers(0, 300))
-def test_windows_stay_where_they_are_in_absolute_time(size, first, length):
-    samples, window, overlap, anchor = size
-    whole = set((window_starts(samples, window, overlap, anchor) + anchor).tolist())
-    part_length = min(length, max(samples - first, 0))
-    part = window_starts(part_length, window, overlap, anchor + first) + anchor + first
     step = window - overlap_samples(window, overlap)
-    for start in part[1:-1]:
-        assert start in whole
-        assert start % step == 0
+    assert ((starts[1:-1] + anchor) % step == 0).all()
 
 
-@given(SIZES, st.sampled_from(["mean", "max"]), st.data())
-def test_an_identity_model_gives_the_record_back(size, how, data):
-    samples, window, overlap, anchor = size
-    before = data.draw(st.integers(0, window - 1))
-    after = data.draw(st.integers(0, window - 1 - before))
-    record = np.random.default_rng(samples).normal(size=(samples, 3)).astype(np.float32)
-    starts = window_starts(samples, window, overlap, anchor)
-    windows = cut(record, starts, window)
-    assert windows.shape == (len(starts), window, 3)
-    np.testing.assert_array_equal(stitch(windows, starts, samples, (before, after), how), record)
+def stitch(outputs, starts, samples, blinding=(0, 0), stacking="avg", weights=None):
+    stitcher = Stitcher(samples, outputs.shape[1], outputs.shape[2], blinding, stacking)
+    for i, (start, output) in enumerate(zip(starts, outputs, strict=True)):
+        stitcher.add(start, output, 1.0 if weights is None else weights[i])
+    return stitcher.result()[:, 0]
 
 
-def test_blinded_parts_count_only_where_nothing_else_is():
-    starts = window_starts(30, 10, 5)
-    windows = np.ones((len(starts), 10, 1), np.float32)
+def test_blinded_parts_do_not_count():
+    windows = np.ones((5, 10, 1), np.float32)
     windows[:, :2] = windows[:, -2:] = 100  # what blinding is for
-    curve = stitch(windows, starts, 30, (2, 2))[:, 0]
-    assert curve[:2].tolist() == curve[-2:].tolist() == [100, 100]
-    assert np.all(curve[2:-2] == 1)
-    no_overlap = stitch(windows[::2], starts[::2], 30, (2, 2))[:, 0]
-    assert no_overlap[8:12].tolist() == [100] * 4  # better than a hole
+    curve = stitch(windows, range(0, 25, 5), 30, (2, 2))
+    assert np.isnan(curve[:2]).all()
+    assert np.isnan(curve[-2:]).all()
+    assert (curve[2:-2] == 1).all()
 
 
 def test_max_and_mean_of_two_windows():
     outputs = np.stack([np.full((4, 1), 1.0), np.full((4, 1), 3.0)])
-    assert stitch(outputs, np.array([0, 2]), 6)[:, 0].tolist() == [1, 1, 2, 2, 3, 3]
-    assert stitch(outputs, np.array([0, 2]), 6, how="max")[:, 0].tolist() == [1, 1, 3, 3, 3, 3]
+    assert stitch(outputs, [0, 2], 6).tolist() == [1, 1, 2, 2, 3, 3]
+    assert stitch(outputs, [0, 2], 6, stacking="max").tolist() == [1, 1, 3, 3, 3, 3]
+    assert stitch(outputs, [0, 2], 6, weights=[1, 0.25])[2] == pytest.approx(1.75 / 1.25)
 
 
-@pytest.mark.parametrize("how", ["mean", "max"])
-def test_nan_of_the_model_is_not_hidden(how):
+def test_windows_may_reach_beyond_the_record():
+    outputs = np.arange(8.0).reshape(2, 4, 1)
+    assert stitch(outputs, [-2, 3], 5).tolist()[:2] == [2, 3]
+    assert np.isnan(stitch(outputs, [-2, 3], 5)[2])
+    assert stitch(outputs, [-2, 3], 5).tolist()[3:] == [4, 5]
+
+
+@pytest.mark.parametrize("stacking", ["avg", "max"])
+def test_nan_of_the_model_is_not_hidden(stacking):
     outputs = np.zeros((2, 4, 1))
     outputs[1, 1] = np.nan
-    curve = stitch(outputs, np.array([0, 2]), 6, how=how)[:, 0]
+    curve = stitch(outputs, [0, 2], 6, stacking=stacking)
     assert np.flatnonzero(np.isnan(curve)).tolist() == [3]
 
 
-@pytest.mark.parametrize("how", ["mean", "max"])
-def test_what_no_window_has_reached_is_nan(how):
-    stitcher = Stitcher(np.array([0, 4]), 8, 4, 2, how=how)
-    stitcher.add(4, np.ones((4, 2)))
-    assert np.isnan(stitcher.result()[:4]).all()
-    assert (stitcher.result()[4:] == 1).all()
-
-
-def test_a_short_record_is_padded_at_its_end():
-    record = np.arange(1, 6, dtype=np.float32)[:, None]
-    windows = cut(record, window_starts(5, 8, 0.5, anchor=3), 8)
-    assert windows[:, :, 0].tolist() == [[1, 2, 3, 4, 5, 0, 0, 0]]
-    assert len(window_starts(0, 8, 0.5)) == 0
+@pytest.mark.parametrize("stacking", ["avg", "max"])
+def test_what_no_window_has_reached_is_nan(stacking):
+    curve = stitch(np.ones((1, 4, 2)), [4], 8, stacking=stacking)
+    assert np.isnan(curve[:4]).all()
+    assert (curve[4:] == 1).all()
 
 
 def test_a_fraction_and_samples_mean_the_same():
@@ -109,6 +145,12 @@ def test_a_fraction_and_samples_mean_the_same():
 
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="leaves nothing"):
-        stitch(np.zeros((1, 4, 1)), np.array([0]), 4, (2, 2))
+        Stitcher(4, 4, 1, (2, 2))
     with pytest.raises(ValueError, match="'median'"):
-        stitch(np.zeros((1, 4, 1)), np.array([0]), 4, how="median")
+        Stitcher(4, 4, 1, stacking="median")
+    assert check_blinding(100, 0.5, (20, 30)) == (20, 30)
+    with pytest.raises(ValueError, match=r"holes between windows .* give overlap=51 or more"):
+        check_blinding(100, 0.5, (20, 31))
+    for wrong in ((1,), (-1, 0), 5, (0.5, 1), "ab"):
+        with pytest.raises(ValueError, match="two whole numbers"):
+            check_blinding(100, 0.5, wrong)
