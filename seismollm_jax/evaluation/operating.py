@@ -39,10 +39,10 @@ def choose(outcome: Evaluation, catalogue: pd.DataFrame) -> dict[str, dict[str, 
         a phase, and the second point without noise traces are left out, so that a task without
         thresholds has none.
     """
-    task, context = outcome.experiment.task, outcome.experiment.context
-    points: dict[str, dict[str, float]] = {F1: {}, FALSE_PICKS: {}}
     if not outcome.records:
         return {}
+    task, context = outcome.experiment.task, outcome.experiment.context
+    points: dict[str, dict[str, float]] = {F1: {}, FALSE_PICKS: {}}
     noise = is_noise(outcome, catalogue)
     noise_hours = hours(outcome, noise)
     for answer, threshold in task.thresholds.items():

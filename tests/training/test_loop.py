@@ -232,6 +232,7 @@ class Scripted:
 
     loss: float
     unread: tuple[int, ...] = ()
+    records: int = 0
 
     def scores(self) -> dict[str, float]:
         return {"loss": self.loss}

@@ -1,6 +1,5 @@
 """Training runs that read a prepared dataset, whatever it was made of."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from seismollm_jax.data.shards import shard_name
 from seismollm_jax.training import loop
 from tests import setups
 from tests.formats import FORMATS
+from tests.training.runs import rows
 
 CHANGES = {
     "train.batch_size": 8,
@@ -23,13 +23,6 @@ CHANGES = {
     "data.split.train": 0.5,
     "data.split.val": 0.25,
 }
-
-
-def records(workdir: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl without timings."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    timings = ("samples_per_s", "input_wait")
-    return [{k: v for k, v in line.items() if k not in timings} for line in lines]
 
 
 @pytest.mark.parametrize("name", ["diting", "seisbench_mixed", "folder_mseed"])
@@ -45,8 +38,8 @@ def test_training_goes_as_on_the_original(name: str, tmp_path: Path) -> None:
         config = setups.config("picking", tmp_path / folder, fields | changes)
         scores = loop.run(config, tmp_path / f"run_{folder}")
         assert math.isfinite(scores["loss"])
-    assert records(tmp_path / "run_prepared") == records(tmp_path / "run_original")
-    train = [line for line in records(tmp_path / "run_prepared") if line["part"] == "train"]
+    assert rows(tmp_path / "run_prepared") == rows(tmp_path / "run_original")
+    train = [line for line in rows(tmp_path / "run_prepared") if line["part"] == "train"]
     assert len(train) >= 1
 
 
@@ -71,7 +64,7 @@ def test_training_from_a_store(
     for name, path in (("local", str(tmp_path / "prepared")), ("store", "memory://runs/set")):
         config = setups.config("magnitude", path, CHANGES | {"data.format": "prepared"})
         loop.run(config, tmp_path / name)
-    assert records(tmp_path / "store") == records(tmp_path / "local")
+    assert rows(tmp_path / "store") == rows(tmp_path / "local")
     assert len(set(asked)) == len(asked)
     assert {"index.npz"} < set(asked) <= {"index.npz", *(shard_name(i, 7) for i in range(7))}
     system.rm("/runs/set", recursive=True)

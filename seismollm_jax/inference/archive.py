@@ -1,0 +1,312 @@
+"""Picking an archive: station-days read, analysed and written side by side.
+
+While the network works on a station-day, threads read and prepare the next ones and write the last
+one. What is in memory is bounded by that, however long the archive is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+from obspy import read_inventory
+from tqdm import tqdm
+
+from seismollm_jax.inference import archive_plan, associators, options
+from seismollm_jax.inference.archive_days import Selection, StationDay
+from seismollm_jax.inference.archive_folder import Folder
+from seismollm_jax.inference.archive_plan import Plan
+from seismollm_jax.inference.archive_reading import Prepared, Reader
+from seismollm_jax.inference.picks import PickList, merged
+from seismollm_jax.inference.predictor import Predictor
+from seismollm_jax.inference.streams import Segment
+from seismollm_jax.training import saved
+
+LINE_EVERY_S = 30.0  # between lines about progress, where there is no terminal
+UNWRITTEN = 2  # station-days that may wait for the disk
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to do with an archive.
+
+    Attributes:
+        inputs: see :func:`seismollm_jax.inference.archive_plan.make`.
+        output: folder, see :mod:`seismollm_jax.inference.archive_folder`. Where it holds part of
+            the work already, the rest is done.
+        selection: stations, channels and times that are wanted.
+        shard: number of this process, from 0, and how many share the work. In a run of several
+            processes of `jax.distributed` it is taken from there.
+        options: of :meth:`Predictor.classify`, without `inventory`.
+        inventory: file with station metadata, in a format that ObsPy reads.
+        quakeml: write QuakeML beside the table of each station-day.
+        parquet: write all picks as Parquet too.
+        pyocto: write input of the associator PyOcto.
+        gamma: write input of the associator GaMMA.
+        readers: threads that read and prepare.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    selection: Selection = dataclasses.field(default_factory=Selection)
+    shard: tuple[int, int] = (0, 1)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inventory: Path | None = None
+    quakeml: bool = False
+    parquet: bool = False
+    pyocto: bool = False
+    gamma: bool = False
+    readers: int = 1
+
+
+@dataclasses.dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        planned: station-days of this process.
+        done: of them, done now; the others were finished before.
+        picks: of all `planned`.
+        unreadable: file -> reason.
+        seconds: that the run took.
+        stages: seconds of reading, preparing, the network and writing, side by side.
+        collected: table of all picks, None while other shards are at work.
+    """
+
+    planned: int = 0
+    done: int = 0
+    picks: int = 0
+    unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    stages: dict[str, float] = dataclasses.field(default_factory=dict)
+    collected: Path | None = None
+
+    def __str__(self) -> str:
+        rate = 60 * self.done / self.seconds if self.seconds else 0.0
+        stages = ", ".join(f"{name} {value:.1f}" for name, value in self.stages.items())
+        lines = [
+            f"{self.planned} station-days, {self.planned - self.done} of them finished before; "
+            f"{self.picks} picks; {self.seconds:.1f} s, {rate:.1f} station-days a minute"
+            + (f" (side by side: {stages} s)" if stages else "")
+        ]
+        if self.unreadable:
+            lines.append(f"{len(self.unreadable)} files could not be read and were left out:")
+            lines += [f"- {file}: {why}" for file, why in list(self.unreadable.items())[:20]]
+            if len(self.unreadable) > 20:
+                lines.append("- ... (the manifest has them all)")
+        return "\n".join(lines)
+
+
+def shard(text: str | None) -> tuple[int, int]:
+    """The number of a process and how many there are, from "0/4"; of `jax.distributed` if it runs.
+
+    Raises:
+        ValueError: another text, or one beside several processes of JAX.
+    """
+    if not text:
+        return jax.process_index(), jax.process_count()
+    if jax.process_count() > 1:
+        raise ValueError(
+            "the processes of this run share the work by themselves; leave out --shard"
+        )
+    index, slash, count = text.partition("/")
+    if not slash or not (index.isdecimal() and count.isdecimal()) or int(index) >= int(count):
+        raise ValueError(f"--shard={text!r}: give the number of this one from 0, and of all: 0/4")
+    return int(index), int(count)
+
+
+def run(predictor: Predictor, job: Job, say: Callable[[str], None] = print) -> Summary:
+    """Pick everything that a job asks for and that is not done yet.
+
+    Raises:
+        FileNotFoundError: an input matches nothing.
+        ValueError: nothing there is wanted, the network gives no picks, an option cannot be, or
+            the output folder holds picks made with other settings.
+        RuntimeError: another process works on the same part of the folder.
+    """
+    if not predictor.experiment.task.output.per_sample:
+        raise ValueError(
+            f"archives are picked; this network is for {predictor.experiment.task.name}"
+        )
+    begin = time.perf_counter()
+    inventory = None if job.inventory is None else read_inventory(str(job.inventory))
+    chosen = dict(job.options) | ({} if inventory is None else {"inventory": inventory})
+    settings = describe(predictor, chosen, job)
+    plan = archive_plan.make(job.inputs, job.selection)
+    mine = plan.part(*job.shard)
+    say(_found(plan, mine, job.shard))
+    result = Summary(planned=len(mine))
+    result.unreadable |= {str(path): why for path, why in plan.unreadable.items()}
+    reader = Reader(plan, predictor, chosen)
+    with Folder(job.output, settings, shard=job.shard, quakeml=job.quakeml) as folder:
+        for path, why in result.unreadable.items() if job.shard[0] == 0 else ():
+            folder.note_unreadable(Path(path), why)
+        _work(predictor, reader, folder, mine, job, chosen, result)
+        result.picks = sum(folder.done[day].picks for day in mine)
+        others = {day: entry for day, entry, _ in folder.entries()}
+        if all(day in others for day in plan.days):
+            folder.done = others
+            result.collected, count = folder.collect(parquet=job.parquet)
+            say(f"{count} picks in {result.collected}")
+            if job.pyocto or job.gamma:
+                for line in associators.write(
+                    result.collected, job.output, inventory, pyocto=job.pyocto, gamma=job.gamma
+                ):
+                    say(line)
+        else:
+            left = sum(day not in others for day in plan.days)
+            say(f"{left} station-days are left to other shards; the last one puts all together")
+    result.seconds = time.perf_counter() - begin
+    return result
+
+
+def describe(predictor: Predictor, chosen: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """All that decides the picks besides the records; the size of batches does not."""
+    made = dataclasses.asdict(
+        dataclasses.replace(options.parse(chosen, predictor.window), inventory=None)
+    )
+    del made["batch_size"]
+    context = predictor.experiment.context
+    return {
+        "checkpoint": {
+            "task": predictor.experiment.task.name,
+            "checksum": saved.checksum(predictor._arrays),
+        },
+        "thresholds": {
+            name: value
+            for name, value in predictor.thresholds.items()
+            if not name.endswith("_from")
+        },
+        "min_peak_distance_s": context.options.min_peak_distance_s,
+        "window": predictor.window,
+        "sampling_rate_hz": predictor.sampling_rate_hz,
+        "normalisation": predictor.experiment.sample_options.normalisation,
+        "options": made,
+        "inventory": None
+        if job.inventory is None
+        else hashlib.sha256(job.inventory.read_bytes()).hexdigest(),
+        "channels": list(job.selection.channels),
+    }
+
+
+def _work(
+    predictor: Predictor,
+    reader: Reader,
+    folder: Folder,
+    days: list[StationDay],
+    job: Job,
+    chosen: dict[str, Any],
+    result: Summary,
+) -> None:
+    """Do the station-days that are not done."""
+    result.stages = dict.fromkeys(("read", "prepare", "network", "write"), 0.0)
+    todo = deque(day for day in days if not folder.is_done(day, *reader.inputs(day)))
+    reading = ThreadPoolExecutor(job.readers, "read")
+    writing = ThreadPoolExecutor(1, "write")
+    ahead: deque[Future[Prepared]] = deque()
+    written: deque[Future[dict[str, float]]] = deque()
+
+    def finish(future: Future[dict[str, float]]) -> None:
+        for name, value in future.result().items():
+            result.stages[name] += value
+        result.done += 1
+        progress.step()
+
+    with _Progress(len(days), len(days) - len(todo)) as progress:
+        try:
+            while todo or ahead:
+                while todo and len(ahead) <= job.readers:
+                    ahead.append(reading.submit(reader, todo.popleft()))
+                prepared = ahead.popleft().result()
+                result.unreadable |= {bad["file"]: bad["reason"] for bad in prepared.unreadable}
+                begin = time.perf_counter()
+                picks = _pick(predictor, prepared, chosen)
+                prepared.seconds["network"] = time.perf_counter() - begin
+                written.append(writing.submit(_write, folder, prepared, picks, predictor.name))
+                while len(written) > UNWRITTEN:
+                    finish(written.popleft())
+            while written:
+                finish(written.popleft())
+        finally:
+            reading.shutdown(cancel_futures=True)
+            writing.shutdown()
+
+
+def _pick(predictor: Predictor, prepared: Prepared, chosen: dict[str, Any]) -> PickList:
+    """The picks of a station-day, without those of its margins."""
+    start_ns, end_ns = prepared.span
+    found = PickList()
+    for segment, curves in predictor.curves(_emptied(prepared.segments), **chosen):
+        picks = predictor.picks(segment, curves, **chosen)
+        found += [pick for pick in picks if start_ns <= pick.peak_time.ns < end_ns]
+    return merged([found])
+
+
+def _emptied(segments: list[Segment]) -> Iterator[Segment]:
+    """Segments in their order; each is let go when the next one is asked for."""
+    segments.reverse()
+    while segments:
+        yield segments.pop()
+
+
+def _write(folder: Folder, prepared: Prepared, picks: PickList, creator: str) -> dict[str, float]:
+    """Write a station-day; returns the seconds of all stages."""
+    begin = time.perf_counter()
+    folder.write(prepared, picks, creator)
+    return prepared.seconds | {"write": time.perf_counter() - begin}
+
+
+class _Progress:
+    """A bar of station-days; without a terminal, now and then a line."""
+
+    def __init__(self, total: int, before: int):
+        self.total, self.before, self.done = total, before, 0
+        self.begin = self.said = time.monotonic()
+        self.bar = tqdm(
+            total=total, initial=before, unit="station-day", disable=None, smoothing=0.05
+        )
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def step(self) -> None:
+        """One more is done."""
+        self.done += 1
+        self.bar.update()
+        now = time.monotonic()
+        if self.bar.disable and now - self.said >= LINE_EVERY_S:
+            self.said = now
+            each = (now - self.begin) / self.done
+            left = self.total - self.before - self.done
+            print(
+                f"{self.before + self.done}/{self.total} station-days, {60 / each:.1f} a minute, "
+                f"{datetime.timedelta(seconds=round(left * each))} left",
+                flush=True,
+            )
+
+
+def _found(plan: Plan, mine: list[StationDay], part: tuple[int, int]) -> str:
+    """What there is, in words."""
+    stations = len({day.station for day in plan.days})
+    first, last = min(d.day for d in plan.days), max(d.day for d in plan.days)
+    text = (
+        f"{len(plan.days)} station-days of {stations} stations, "
+        f"{StationDay('', first).date} to {StationDay('', last).date}"
+    )
+    if part[1] > 1:
+        text += f"; {len(mine)} of them are for shard {part[0]}/{part[1]}"
+    if plan.left_out:
+        names = ", ".join(sorted(plan.left_out))
+        text += f"\nchannels left out, {sum(plan.left_out.values())} files or traces: {names}"
+    return text
