@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def context(one: Predictions, window: int, tolerance_s: float) -> Context:
 
 def sampling_rate_hz(one: Predictions) -> float:
     """Samples of the residuals over their seconds; 1 where no residual differs from zero."""
-    rates = [np.zeros(0)]
+    rates: Counter[float] = Counter()
     for answer, metric in _metrics(one.task).items():
         seconds = f"{answer.removesuffix('_sample')}_residual_s"
         if not isinstance(metric, PhaseMetrics) or seconds not in one.table:
@@ -148,10 +149,9 @@ def sampling_rate_hz(one: Predictions) -> float:
         residual_s = one.table[seconds].to_numpy(np.float64)
         for row in np.flatnonzero(np.nan_to_num(residual_s))[:1000]:
             true, predicted = (_picks(one.table[f"{s}_{answer}"].iloc[row]) for s in SIDES)
-            if len(true) == len(predicted) == 1:
-                rates.append((np.array(predicted) - np.array(true)) / residual_s[row])
-    found = np.concatenate(rates)
-    return round(float(np.median(found)), 6) if len(found) else 1.0
+            # The residual is that of the first true pick, and of one of the predicted ones.
+            rates.update({round((p - true[0]) / residual_s[row], 6) for p in predicted if true})
+    return max(rates, key=lambda rate: (rates[rate], rate)) if rates else 1.0
 
 
 def arrays(one: Predictions, traces: pd.Index, slots: int) -> dict[str, Compared]:

@@ -249,7 +249,9 @@ def test_arrays_are_split_over_neighbours() -> None:
         split = mesh.group(("fsdp",))
         assert len(split) == 4
         assert np.ptp(split, axis=0).sum() <= 3
-    with pytest.raises(ValueError, match=r"mesh\.fsdp=16 cannot be laid on v5p:4x8x8: 16 x 16"):
+    with pytest.raises(
+        ValueError, match=r"mesh\.fsdp=16 cannot be laid on these 256 chips: 16 x 16"
+    ):
         program.layout_on(chips.parse("v5p:4x8x8"), 16)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from seismollm_jax import parallel
-from seismollm_jax.training import loop
 from seismollm_jax.training.saved import load
 from tests import setups
 
@@ -68,7 +67,7 @@ def test_two_processes_learn_what_one_does(data_folder: Path, tmp_path: Path) ->
         for number in range(2)
     ]
     first, second = finished(*together)
-    loop.run(setups.config("magnitude", data_folder, CHANGES), tmp_path / "one")
+    finished(train(data_folder, tmp_path / "one", devices=2))
     assert "2 process(es)" in first
     assert "step" not in second.replace("Step", "")  # only process 0 reports
     two, one = figures(tmp_path / "two"), figures(tmp_path / "one")
