@@ -81,7 +81,7 @@ quickstart: $(RUN)
 	@echo "  pictures/record.png    the same as a picture; the others are those of the report"
 	@echo "  pictures/training.png  the course of the training"
 	@echo "Scores on the test part; a pick is a hit within 0.1 s (mae_hit_s: mean error of hits, seconds):"
-	@sed -nE 's/^ *"(p|s)_sample\/(precision|recall|f1|mae_hit_s)": ([0-9]\.[0-9]{1,3}).*/  \1 \2 \3/p' \
+	@sed -nE '/^ "scores"/,/^ \}/s/^ *"(p|s)_sample\/(precision|recall|f1|mae_hit_s)": ([0-9]\.[0-9]{1,3}).*/  \1 \2 \3/p' \
 		"$$QUICKSTART_DIR/metrics.json"
 	@echo "To try next:"
 	@echo "  another task:"
