@@ -20,15 +20,12 @@ if not __package__:  # run as a file: the folder on Python's path is this one, n
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from obspy import Trace, UTCDateTime
 
 import seismollm_jax as sj
-from benchmarks import process_tree
+from benchmarks import archive_data, process_tree
 from seismollm_jax.data.memory import keep_freed_memory
 from seismollm_jax.inference import archive
 
-RATE_HZ = 100.0
-START = UTCDateTime(2020, 1, 1)
 EVERY_S = 0.2  # between two looks at the memory
 
 
@@ -49,29 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("this system does not tell the memory of processes (Linux does)")
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
-        write(folder / "sds", given.days)
+        archive_data.write(folder / "sds", stations=1, days=given.days)
         print(json.dumps(measure(folder, Path(temporary) / "out", given), indent=1))
     return 0
-
-
-def write(root: Path, days: int) -> None:
-    """Days of noise with a hundred bursts each, as SDS."""
-    draw = np.random.default_rng(0)
-    samples = round(86400 * RATE_HZ)
-    for number in range(days):
-        day = START + 86400 * number
-        for channel in ("HHZ", "HHN", "HHE"):
-            path = root / f"{day.year}/XX/STA/{channel}.D"
-            path = path / f"XX.STA..{channel}.D.{day.year}.{day.julday:03}"
-            if path.exists():
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data = draw.standard_normal(samples, np.float32) * 20
-            for start in draw.integers(0, samples - 3000, 100):
-                data[start : start + 3000] *= np.linspace(20, 1, 3000, dtype=np.float32)
-            header = {"network": "XX", "station": "STA", "channel": channel}
-            header |= {"starttime": day, "sampling_rate": RATE_HZ}
-            Trace(data.astype(np.int32), header).write(str(path), format="MSEED")
 
 
 def measure(folder: Path, output: Path, given: argparse.Namespace) -> dict:
