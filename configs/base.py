@@ -16,7 +16,7 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     """
     config = ConfigDict()
     config.task = task
-    config.model = "seismollm"  # the model family
+    config.model = "seismollm"  # the model family, or seist_s, seist_m, seist_l
     config.seed = 0  # of initial weights, dropout, sample order and augmentation
     config.options = ConfigDict()  # the task's own settings, see the task's file
     # Fine-tuning: a checkpoint of the same network whose weights a new run starts from.
@@ -57,6 +57,15 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.embedder.scales = 4  # branches of a block
     config.patch_size = 8  # embedder samples in a token
     config.head = ConfigDict({"channels": (128, 160, 192, 224)})  # per-sample head (picking)
+
+    # Of the models seist_s, seist_m and seist_l, which have sizes of their own and use nothing of
+    # the above: shares dropped in training; empty: as published, by size and task.
+    config.seist = ConfigDict()
+    config.seist.path_drop_rate = placeholder(float)  # stochastic depth, of the last block
+    config.seist.attn_drop_rate = placeholder(float)  # attention probabilities
+    config.seist.key_drop_rate = placeholder(float)  # keys
+    config.seist.mlp_drop_rate = placeholder(float)  # end of feed-forward parts
+    config.seist.other_drop_rate = placeholder(float)  # result of attention
 
     config.precision = ConfigDict()
     config.precision.compute = "float32"  # activations: float32 or bfloat16
@@ -143,6 +152,7 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     # network of a checkpoint, evaluated and used; 0: the weights themselves are.
     config.optim.average = 0.0
     # triangle: from base_lr to max_lr in up_steps and back in down_steps, for ever (the original).
+    # exp_range: the same, its height shrinking by sqrt(base_lr) over the training (SeisT's).
     # cosine: the same way up, then half a wave down to base_lr, where it stays. constant: the way
     # up, then max_lr.
     config.optim.schedule = "triangle"

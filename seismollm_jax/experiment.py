@@ -36,11 +36,12 @@ class Encoder:
     """The task's encoding with its context bound; picklable for loader workers."""
 
     task_name: str
+    form: str
     context: Context
 
     def __call__(self, sample: Sample) -> Batch:
         """Sample -> targets."""
-        return tasks.get(self.task_name).encode(sample, self.context)
+        return tasks.get(self.task_name, self.form).encode(sample, self.context)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Experiment:
 
     Attributes:
         config: the configuration as plain dictionaries.
-        task: what is learnt.
+        task: what is learnt, in the form that the configuration asks for, else in the one that the
+            family was published with.
         family: which architecture.
         settings: the architecture's own, complete; with them no other file is needed to rebuild it.
         context: what encoding and decoding need.
@@ -100,7 +102,7 @@ class Experiment:
             rows=rows,
             keys=keys,
             options=self.sample_options,
-            encode=Encoder(self.task.name, self.context),
+            encode=Encoder(self.task.name, self.task.form, self.context),
             seed=self.config["seed"],
             augmentation=Augmentation(**rates) if augment and enabled else None,
             events=events,
@@ -136,15 +138,17 @@ def make(
     Raises:
         ValueError: a value that does not fit; the message names the field and what it may be.
     """
+    family, options = models.get(config["model"]), config["options"]
     task = tasks.get(config["task"])
-    family = models.get(config["model"])
+    task = tasks.get(task.name, options.get("form") or family.forms.get(task.name, ""))
     settings = family.resolve(config, known) if settings is None else settings
     data = config["data"]
     family.check_window(settings, task.output, data["window"])
     context = task.context(
         window=data["window"],
         sampling_rate_hz=data["sampling_rate_hz"],
-        options=config["options"],
+        options=options,
+        coda_ratio=data["coda_ratio"],
     )
     fields = {name: data[name] for name in SAMPLE_FIELDS}
     if fields["min_snr_db"] is None:

@@ -85,7 +85,7 @@ def test_unknown_protocol_lists_all(task: str) -> None:
     ("changes", "message"),
     [
         ({"task": "detection"}, r"task 'detection' is not one of picking \(dpk\)"),
-        ({"model": "seist"}, r"model 'seist' is not one of \['seismollm'\]"),
+        ({"model": "seist"}, r"model 'seist' is not one of \['seismollm', 'seist_l', 'seist_m', "),
         ({"backbone.tuning": "half"}, r"backbone\.tuning='half' is not one of"),
         ({"backbone.layers": 3}, r"layers 0 to 2; the backbone has 2"),
         ({"backbone.random.n_head": 3}, r"n_embd=16 is not a multiple of n_head=3"),

@@ -92,7 +92,7 @@ def example_windows(
         examples: one for each panel.
         path: image file.
         sampling_rate_hz: of waveform and curves.
-        phases: channel of each phase in the curves; {"P": 1, "S": 2} by default.
+        phases: channel of each phase, and of other curves to be drawn; {"P": 1, "S": 2} by default.
         zoom: draw the part around the arrivals instead of the whole window.
         width: of the picture, inches.
 
@@ -151,13 +151,17 @@ def example_windows(
             axis.spines[["top", "right"]].set_visible(False)
     if with_curves:
         handles = [
-            Line2D([], [], color=phase_colour(phase), label=f"{phase} predicted")
+            Line2D(
+                [],
+                [],
+                color=phase_colour(phase),
+                label=f"{phase} predicted" if phase in examples[0].truth else phase,
+            )
             for phase in phases
         ]
         handles.append(Line2D([], [], color="black", ls=(0, (3, 3)), label="catalogue"))
-        figure.legend(
-            handles=handles, loc="outside upper center", ncols=len(handles), frameon=False
-        )
+        columns = 2 if width < 8 and len(handles) > 3 else len(handles)
+        figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
     figure.savefig(path)
 
 

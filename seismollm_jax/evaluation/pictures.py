@@ -106,6 +106,7 @@ def drawings(
             figures.example_windows,
             panels(outcome, examples),
             sampling_rate_hz=experiment.context.sampling_rate_hz,
+            phases=channels(outcome),
             zoom=zoom,
         )
     return found
@@ -118,6 +119,17 @@ def _phases(outcome: Evaluation) -> dict[str, str]:
         for name, metric in outcome.metrics.items()
         if isinstance(metric, PhaseMetrics)
     }
+
+
+def channels(outcome: Evaluation) -> dict[str, int]:
+    """Curve that is drawn -> channel of the output: those with an answer, in its order."""
+    labels, found = outcome.experiment.task.labels, {}
+    for answer in outcome.metrics:
+        label = answer.removesuffix("_sample")
+        if label in labels:
+            name = label if label == answer else wording.phase(answer)
+            found[name] = labels.index(label)
+    return found
 
 
 def residuals(

@@ -20,8 +20,8 @@ from seismollm_jax.evaluation import (
 from seismollm_jax.evaluation.evaluate import Evaluation
 from seismollm_jax.evaluation.exposure import EXPOSURES
 from seismollm_jax.evaluation.report_cases import EACH, Case
-from seismollm_jax.evaluation.report_page import Card, Image, Section, Table, page
 from seismollm_jax.evaluation.report_pictures import Found, Picture
+from seismollm_jax.html_page import Card, Image, Section, Table, page
 from seismollm_jax.tasks import thresholds
 
 NAME = "report.html"
@@ -274,7 +274,7 @@ def _about_scores(found: Found) -> str:
 
 
 def _about_errors(kinds: set[type]) -> str:
-    how = " ".join(wording.KINDS[kind].errors for kind in kinds)
+    how = " ".join(filter(None, (wording.KINDS[kind].errors for kind in kinds)))
     return f"At most {EACH} of each kind, out of all records with something to judge. {how}"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from seismollm_jax.evaluation.evaluate import Evaluation, labelled
 from seismollm_jax.evaluation.wording import phase, quantity
 from seismollm_jax.metrics.classes import ClassMetrics
+from seismollm_jax.metrics.detections import DetectionMetrics
 from seismollm_jax.metrics.phases import PhaseMetrics, is_pick, match
 from seismollm_jax.metrics.values import ValueMetrics, wrap_degrees
 
@@ -39,6 +40,8 @@ def errors(outcome: Evaluation) -> np.ndarray:
     found = np.full(outcome.records, np.nan)
     for name, metric in outcome.metrics.items():
         true, predicted = outcome.targets[name], outcome.answers[name]
+        if isinstance(metric, DetectionMetrics):
+            continue  # the picks tell how good a record is
         if isinstance(metric, PhaseMetrics):
             error = _pick_errors(predicted, true, metric)
         elif isinstance(metric, ClassMetrics):
@@ -85,6 +88,9 @@ def in_words(outcome: Evaluation, place: int) -> list[str]:
             lines.append(f"{quantity(name)}: no label")
         elif isinstance(metric, PhaseMetrics):
             lines.append(_pick_words(outcome, name, metric, place))
+        elif isinstance(metric, DetectionMetrics):
+            rate = outcome.experiment.context.sampling_rate_hz
+            lines.append(f"event {_ranges(true, rate)}, found {_ranges(predicted, rate)}")
         elif isinstance(metric, ClassMetrics):
             best, right = int(predicted.argmax()), int(true.argmax())
             lines.append(
@@ -102,6 +108,12 @@ def in_words(outcome: Evaluation, place: int) -> list[str]:
                 f"predicted {predicted[0]:.{digits}f}{unit} (error {signed}{unit})"
             )
     return lines
+
+
+def _ranges(samples: np.ndarray, rate_hz: float) -> str:
+    """First and last samples (2 * slots,) in seconds."""
+    pairs = sorted((a, b) for a, b in samples.reshape(-1, 2).tolist() if a <= b)
+    return " and ".join(f"{a / rate_hz:.1f} to {b / rate_hz:.1f} s" for a, b in pairs) or "none"
 
 
 def _residual(true: np.ndarray, predicted: np.ndarray, metric: ValueMetrics) -> np.ndarray:

@@ -194,6 +194,7 @@ def of_cases(
                     figures.example_windows,
                     [shown],
                     sampling_rate_hz=context.sampling_rate_hz,
+                    phases=pictures.channels(outcome),
                     width=5.4,
                 ),
             )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from seismollm_jax.metrics.classes import ClassMetrics
+from seismollm_jax.metrics.detections import DetectionMetrics
 from seismollm_jax.metrics.phases import OUTLIER_S, PhaseMetrics
 from seismollm_jax.metrics.values import ValueMetrics
 from seismollm_jax.tasks.base import Metric
@@ -54,6 +55,13 @@ PICKS = {
     "hits": Word("hits", "count", "predicted picks within {tolerance} of the true arrival"),
     "n": Word("n", "count", "records in which the phase is labelled, noise included"),
 }  # fmt: skip
+DETECTIONS = {
+    "precision": Word("precision", "share", "of the samples said to be of an event, those that "
+                      "are: from P to the end of the coda"),
+    "recall": Word("recall", "share", "of the samples of events, those that were found"),
+    "f1": Word("F1", "share", "harmonic mean of precision and recall"),
+    "n": Word("n", "count", "records in which both phases are labelled, noise included"),
+}  # fmt: skip
 CLASSES = {
     "accuracy": Word("accuracy", "share", "of the records, those with the right class"),
     "precision": Word("precision", "share", "of the records said to be of a class, those that are; "
@@ -101,7 +109,7 @@ class Kind(NamedTuple):
         words: of its scores, in the order of the table.
         first: those at the top of the page.
         drawn: those drawn over parts of the records.
-        errors: by what the best and worst records are told.
+        errors: by what the best and worst records are told; empty if not by these.
     """
 
     words: Mapping[str, Word]
@@ -118,6 +126,7 @@ KINDS: dict[type, Kind] = {
         "Ordered by the larger residual of the phases; records with a missed or false pick come "
         "last, those with the largest loss at the very end.",
     ),
+    DetectionMetrics: Kind(DETECTIONS, ("f1",), ("f1",), ""),
     ClassMetrics: Kind(
         CLASSES,
         ("accuracy", "f1", "roc_auc"),

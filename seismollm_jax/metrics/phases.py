@@ -1,4 +1,4 @@
-"""Phase-pick and event-detection scores, summed over batches in float64.
+"""Phase-pick scores, summed over batches in float64.
 
 A pick is an integer sample index in a window; :data:`NO_PICK` fills the slots of rows with fewer
 picks. Definitions follow the PyTorch original so that numbers can be compared with published ones:
@@ -47,7 +47,7 @@ class PhaseMetrics:
 
     def __post_init__(self) -> None:
         """Start from zero."""
-        self.sums = _total(self.parts(*[np.zeros((0, 1), np.int64)] * 2))
+        self.sums = total(self.parts(*[np.zeros((0, 1), np.int64)] * 2))
 
     @property
     def tolerance_samples(self) -> int:
@@ -64,7 +64,7 @@ class PhaseMetrics:
         Raises:
             ValueError: shapes differ.
         """
-        for name, value in _total(self.parts(*_rows(predicted, target, mask))).items():
+        for name, value in total(self.parts(*_rows(predicted, target, mask))).items():
             self.sums[name] = self.sums[name] + value
 
     def parts(self, predicted: np.ndarray, target: np.ndarray) -> Parts:
@@ -157,56 +157,6 @@ class PhaseMetrics:
         del predicted, target
 
 
-@dataclass
-class DetectionMetrics:
-    """Scores of event detection, counted in samples.
-
-    Args:
-        window_samples: number of samples in a window; ranges are clipped to it.
-    """
-
-    window_samples: int
-    rows: float = 0.0
-    both: float = 0.0
-    predicted: float = 0.0
-    target: float = 0.0
-
-    def update(
-        self, predicted: np.ndarray, target: np.ndarray, mask: np.ndarray | None = None
-    ) -> None:
-        """Add a batch of ranges (batch, 2 * slots): first and last sample, inclusive, flattened.
-
-        A range whose last sample lies before its first is empty; overlapping ranges count once.
-
-        Raises:
-            ValueError: an odd number of columns, or batch sizes that differ.
-        """
-        marked_predicted = mark_ranges(predicted, self.window_samples)
-        marked_target = mark_ranges(target, self.window_samples)
-        marked_predicted, marked_target = _rows(marked_predicted, marked_target, mask)
-        self.rows += len(marked_target)
-        self.both += float((marked_predicted & marked_target).sum())
-        self.predicted += float(marked_predicted.sum())
-        self.target += float(marked_target.sum())
-
-    def merge(self, other: DetectionMetrics) -> None:
-        """Add the sums of another part of the same evaluation."""
-        if self.window_samples != other.window_samples:
-            raise ValueError(
-                "cannot merge detection metrics of windows of "
-                f"{self.window_samples} and {other.window_samples} samples"
-            )
-        self.rows += other.rows
-        self.both += other.both
-        self.predicted += other.predicted
-        self.target += other.target
-
-    def compute(self) -> dict[str, float]:
-        """Return precision, recall and f1 over samples, and n, the number of traces."""
-        scores = precision_recall_f1(self.both, self.predicted, self.target, self.rows > 0)
-        return {**{name: float(value) for name, value in scores.items()}, "n": self.rows}
-
-
 def is_pick(sample: np.ndarray, window_samples: int) -> np.ndarray:
     """Tell which entries are picks, that is 0 <= sample < window_samples."""
     return (sample >= 0) & (sample < window_samples)
@@ -248,23 +198,6 @@ def match(predicted: np.ndarray, target: np.ndarray, window_samples: int) -> np.
     rank = np.cumsum(empty, 1) - 1
     order = np.where(empty, np.take_along_axis(unused, np.maximum(rank, 0), 1), order)
     return np.take_along_axis(predicted, order, 1)
-
-
-def mark_ranges(ranges: np.ndarray, window_samples: int) -> np.ndarray:
-    """Turn inclusive sample ranges (batch, 2 * slots) into a boolean (batch, window_samples)."""
-    ranges = np.asarray(ranges)
-    if ranges.ndim != 2 or ranges.shape[1] % 2:
-        raise ValueError(
-            f"detection ranges have shape {ranges.shape}; give (batch, 2 * slots) with the first "
-            "and last sample of each range side by side"
-        )
-    first = np.clip(ranges[:, 0::2], 0, window_samples)
-    end = np.clip(ranges[:, 1::2] + 1, first, window_samples)  # equal to first: empty
-    edges = np.zeros((len(ranges), window_samples + 1), np.int64)
-    row = np.broadcast_to(np.arange(len(ranges))[:, None], first.shape)
-    np.add.at(edges, (row, first), 1)
-    np.add.at(edges, (row, end), -1)
-    return edges.cumsum(1)[:, :-1] > 0
 
 
 def precision_recall_f1(
@@ -312,7 +245,7 @@ def root(square: np.ndarray) -> np.ndarray:
     return np.sqrt(np.where(square < 0, 0.0, square))
 
 
-def _total(parts: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def total(parts: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Sums over rows, in float64."""
     return {name: value.sum(0, dtype=np.float64) for name, value in parts.items()}
 

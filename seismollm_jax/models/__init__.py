@@ -2,8 +2,9 @@
 
 from seismollm_jax.models.family import Family
 from seismollm_jax.models.seismollm import FAMILY as SEISMOLLM
+from seismollm_jax.models.seist import FAMILY_OF_SIZE
 
-FAMILIES = {family.name: family for family in (SEISMOLLM,)}
+FAMILIES = {family.name: family for family in (SEISMOLLM, *FAMILY_OF_SIZE.values())}
 
 
 def get(name: str) -> Family:

@@ -1,13 +1,16 @@
 """Layers that more than one model family needs, with PyTorch's conventions."""
 
+import functools
 import math
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
+
+from seismollm_jax.models.batch_norm import BatchNorm
+from seismollm_jax.models.interpolation import interpolate
 
 # PyTorch draws weights of convolutions and linear layers uniformly from +-1/sqrt(fan_in).
 uniform_fan_in = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -44,20 +47,27 @@ def conv1d(
     kernel: int,
     *,
     stride: int = 1,
+    groups: int = 1,
     bias: bool,
+    kernel_init: nnx.Initializer = uniform_fan_in,
+    bias_init: nnx.Initializer | None = None,
     dtype: DTypeLike,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """A convolution over time without padding of its own; kernel (time, inputs, outputs)."""
+    """A convolution over time without padding of its own; kernel (time, inputs/groups, outputs).
+
+    Initial values are PyTorch's own unless others are given.
+    """
     return nnx.Conv(
         inputs,
         outputs,
         (kernel,),
         strides=stride,
         padding="VALID",
+        feature_group_count=groups,
         use_bias=bias,
-        kernel_init=uniform_fan_in,
-        bias_init=uniform_bias(inputs * kernel),
+        kernel_init=kernel_init,
+        bias_init=bias_init or uniform_bias(inputs // groups * kernel),
         dtype=dtype,
         rngs=rngs,
     )
@@ -72,60 +82,91 @@ def auto_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def convolve(
+    x: jax.Array, kernel: jax.Array, *, padding: tuple[int, int], stride: int = 1
+) -> jax.Array:
+    """Convolution over time with zeros around: (batch, time, inputs) -> (batch, ..., outputs).
+
+    The zeros are never written to memory, and the gradient cuts nothing off.
+    """
+    return jax.lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), (stride,), [padding], dimension_numbers=("NWC", "WIO", "NWC")
+    )
+
+
 def auto_pad(x: jax.Array, kernel: int, stride: int = 1) -> jax.Array:
     """Pads time with `auto_padding` zeros: (batch, time, channels) -> (batch, padded, channels)."""
     return jnp.pad(x, ((0, 0), auto_padding(x.shape[1], kernel, stride), (0, 0)))
 
 
-class BatchNorm(nnx.Module):
-    """Batch normalisation over (batch, time) with PyTorch's running statistics.
+def upsampling_sizes(features: int, samples: int, layers: int) -> list[int]:
+    """Lengths after each of some upsampling layers: a geometric ladder to `samples`.
 
-    Differs from `nnx.BatchNorm` in one thing: the running variance takes the unbiased batch
-    variance (m / (m - 1)), as PyTorch's does, while the normalisation itself uses the biased one.
-    Statistics are computed in float32. Under `jax.jit` on a sharded batch they are those of the
-    global batch, which is what PyTorch calls synchronised batch normalisation.
+    Each is truncated from the already truncated one behind it, in double precision.
     """
+    factor = (samples / features) ** (1 / layers)
+    sizes = [samples]
+    while len(sizes) < layers:
+        sizes.append(int(sizes[-1] / factor))
+    return sizes[::-1]
+
+
+def stretched_convolution(
+    x: jax.Array, kernel: jax.Array, length: int, padding: tuple[int, int]
+) -> jax.Array:
+    """Interpolation to a length, then convolution: (batch, time, inputs) to (..., outputs)."""
+    return convolve(interpolate(x, length), kernel, padding=padding)
+
+
+def stretched_products(
+    x: jax.Array, kernel: jax.Array, length: int, padding: tuple[int, int]
+) -> jax.Array:
+    """The same in another order: products for each position of the kernel, interpolated, added."""
+    taps, inputs, outputs = kernel.shape
+    products = x @ kernel.astype(x.dtype).swapaxes(0, 1).reshape(inputs, taps * outputs)
+    shifted = []
+    # The gradient of a split is one concatenation; that of slices would be a sum of so many.
+    for k, part in enumerate(jnp.split(interpolate(products, length), taps, axis=-1)):
+        before, after = padding[0] - k, padding[1] - (taps - 1 - k)  # zeros, or samples cut off
+        part = part.astype(jnp.float32)
+        shifted.append(jax.lax.pad(part, 0.0, ((0, 0, 0), (before, after, 0), (0, 0, 0))))
+    return functools.reduce(jnp.add, shifted).astype(x.dtype)
+
+
+class UpLayer(nnx.Module):
+    """Linear interpolation, convolution with bias, batch norm, exact GELU."""
 
     def __init__(
-        self, channels: int, *, momentum: float = 0.1, epsilon: float = 1e-5, dtype: DTypeLike
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        kernel_init: nnx.Initializer = uniform_fan_in,
+        bias_init: nnx.Initializer | None = None,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
     ):
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.bias = nnx.Param(jnp.zeros(channels))
-        self.mean = nnx.BatchStat(jnp.zeros(channels))
-        self.var = nnx.BatchStat(jnp.ones(channels))
-        self.momentum, self.epsilon, self.dtype = momentum, epsilon, dtype
+        self.conv = conv1d(
+            inputs,
+            outputs,
+            kernel,
+            bias=True,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.norm = BatchNorm(outputs, dtype=dtype)
+        self.kernel = kernel
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:  # (batch, time, channels)
-        x = x.astype(jnp.float32)
-        if train:
-            mean = x.mean((0, 1))
-            var = jnp.square(x - mean).mean((0, 1))
-            count = x.shape[0] * x.shape[1]
-            self.mean[...] += self.momentum * (mean - self.mean[...])
-            self.var[...] += self.momentum * (var * count / max(count - 1, 1) - self.var[...])
-        else:
-            mean, var = self.mean[...], self.var[...]
-        factor = jax.lax.rsqrt(var + self.epsilon) * self.scale[...]
-        return ((x - mean) * factor + self.bias[...]).astype(self.dtype)
-
-
-def interpolation_weights(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left index, right index and right weight of linear interpolation, each (target,).
-
-    Half-pixel centres with clamped ends, as PyTorch's `interpolate(align_corners=False)`. The
-    coordinates are deliberately float32, rounded after every operation: near sample 8000 one unit
-    in the last place is 5e-4, so float64 coordinates would move the result away from PyTorch's.
-    Computing them here with NumPy keeps the compiler from contracting the two operations.
-    """
-    ratio = np.float32(source) / np.float32(target)
-    centres = np.arange(target, dtype=np.float32) + np.float32(0.5)
-    position = np.maximum(np.float32(0), ratio * centres - np.float32(0.5))
-    left = position.astype(np.int32)
-    return left, np.minimum(left + 1, source - 1), position - left.astype(np.float32)
-
-
-def interpolate(x: jax.Array, length: int) -> jax.Array:
-    """Linear interpolation in time: (batch, time, channels) -> (batch, length, channels)."""
-    left, right, weights = interpolation_weights(x.shape[1], length)
-    weight = jnp.asarray(weights, x.dtype)[:, None]
-    return (1 - weight) * x[:, left] + weight * x[:, right]
+    def __call__(self, x: jax.Array, length: int, *, train: bool) -> jax.Array:
+        padding = auto_padding(length, self.kernel, 1)
+        conv: Any = self.conv  # whose type allows for no bias
+        kernel, bias = conv.kernel[...], conv.bias[...]
+        # With few outputs the products are made before time is stretched, which has fewer of them
+        # and spares the stretched input, by far the largest array of the network.
+        few = self.kernel * kernel.shape[2] < kernel.shape[1]
+        stretch = stretched_products if few else stretched_convolution
+        y = stretch(x.astype(self.norm.dtype), kernel, length, padding) + bias.astype(x.dtype)
+        return BatchNorm.together(y, [self.norm], gelu=True, train=train)

@@ -73,11 +73,13 @@ class Context:
         window: samples in a window.
         sampling_rate_hz: of the window.
         options: an instance of the task's `Options`.
+        coda_ratio: an event ends so many S minus P times after S.
     """
 
     window: int
     sampling_rate_hz: float
     options: Any
+    coda_ratio: float = 2.0
 
     def with_options(self, **changes: Any) -> "Context":
         """The same with other options."""
@@ -90,6 +92,19 @@ class NoOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class OnDevice:
+    """Decoding within the network's program, which then has less to compute and to copy.
+
+    Attributes:
+        channels: of the output, those that `decode` takes.
+        decode: output of these channels -> the answers of `Task.decode`, JAX; integers are int32.
+    """
+
+    channels: tuple[int, ...]
+    decode: Callable[[jax.Array, Context], dict[str, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """Everything that makes a task.
 
@@ -97,6 +112,8 @@ class Task:
         name: the word that files and code use.
         short_name: what the PyTorch original calls it; accepted wherever a name is.
         title: a few words for reports.
+        form: which of the forms of the task this is, empty for a task with a single one. Forms have
+            the name and the labels in common, but are learnt from other targets or outputs.
         needs: label columns that an earthquake row must have to be used; one of those joined by |.
         uses_noise: whether noise traces are samples of this task.
         output: shape and range of the network's output.
@@ -118,6 +135,7 @@ class Task:
         options: dataclass of the task's own settings; `config.options` fills it.
         thresholds: of answers that are only given at some probability, (batch, slots) as
             `peaks.pick_batch` gives them.
+        on_device: another way to the answers of `decode`; None where outputs are small.
     """
 
     name: str
@@ -132,15 +150,22 @@ class Task:
     columns: Callable[[Arrays, Arrays, Context], Arrays]
     labels: tuple[str, ...]
     units: Mapping[str, str]
+    form: str = ""
     answer_columns: Callable[[Arrays], Arrays] | None = None
     uses_noise: bool = False
     monitor: str = "loss"
     maximise: bool = False
     options: type = NoOptions
     thresholds: Mapping[str, Threshold] = dataclasses.field(default_factory=dict)
+    on_device: OnDevice | None = None
 
     def context(
-        self, *, window: int, sampling_rate_hz: float, options: Mapping[str, Any]
+        self,
+        *,
+        window: int,
+        sampling_rate_hz: float,
+        options: Mapping[str, Any],
+        coda_ratio: float = Context.coda_ratio,
     ) -> Context:
         """The context of this task, its options checked.
 
@@ -153,7 +178,7 @@ class Task:
                 f"task {self.name} has no option {sorted(unknown)}; "
                 f"it has {sorted(known) or 'none'}"
             )
-        return Context(window, sampling_rate_hz, self.options(**options))
+        return Context(window, sampling_rate_hz, self.options(**options), coda_ratio)
 
     def lenient(self, context: Context, floor: float) -> Context:
         """The context with thresholds of at most `floor`, for answers at any higher ones."""

@@ -104,10 +104,17 @@ def _run(
     task, epochs, epoch_steps = experiment.task, inputs.epochs, inputs.epoch_steps
 
     # -- state: fresh, with pretrained weights laid over it, or the latest checkpoint ------------
-    optimizer, rate = optim.configured(config["optim"]), optim.make_schedule(config["optim"])
+    steps = epochs * epoch_steps
+    optimizer = optim.configured(config["optim"])
+    rate = optim.make_schedule(config["optim"], steps)
     key = layout.replicate(np.asarray(jax.random.key_data(jax.random.key(config["seed"]))))
     key = jax.random.wrap_key_data(key)
     state, frozen = make_init(experiment, optimizer, layout)(key)
+    if settings["adapters_only"] and not frozen:
+        raise ValueError(
+            f"train.adapters_only: every array of this network (model={config['model']!r}) learns, "
+            "so checkpoints can leave none out; set it to False"
+        )
     checkpoints = None if dry_run else Checkpoints(workdir, maximise=task.maximise)
     standing = description(experiment, dataset, parts)
     latest = newest(workdir)
@@ -132,7 +139,7 @@ def _run(
         begin_average(state)
 
     # -- first lines ---------------------------------------------------------------------------
-    start, steps = progress["step"], epochs * epoch_steps
+    start = progress["step"]
     if earlier and earlier["split_hash"] is None and start >= steps:
         raise ValueError(
             f"the converted training stands at step {start}, and train.epochs={epochs} ends at "

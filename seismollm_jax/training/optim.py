@@ -67,8 +67,37 @@ class Warmed:
         return self.base + (self.maximum - self.base) * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
-def make_schedule(settings: Mapping[str, Any]) -> Callable[[int], float]:
+@dataclasses.dataclass(frozen=True)
+class Decaying:
+    """A triangle whose height shrinks from step to step.
+
+    PyTorch's CyclicLR in the mode "exp_range" as SeisT was trained with it: the height above `base`
+    is multiplied by `base` ** (step / (2 * steps)), which after the last of all `steps` is the
+    square root of `base`.
+    """
+
+    triangle: Triangle
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.triangle.base < 1 or self.steps < 1:
+            raise ValueError(
+                f"optim.base_lr={self.triangle.base} with optim.schedule='exp_range' must lie "
+                "between 0 and 1: it says how fast the cycles shrink"
+            )
+
+    def __call__(self, step: int) -> float:
+        """The rate of optimiser step `step`, counted from 0."""
+        base = self.triangle.base
+        return base + (self.triangle(step) - base) * (base ** (1 / (2 * self.steps))) ** step
+
+
+def make_schedule(settings: Mapping[str, Any], steps: int) -> Callable[[int], float]:
     """Step -> learning rate, as the `optim` part of a configuration says.
+
+    Args:
+        settings: that part.
+        steps: of the whole training.
 
     Raises:
         ValueError: unknown schedule, or lengths that make none.
@@ -77,9 +106,11 @@ def make_schedule(settings: Mapping[str, Any]) -> Callable[[int], float]:
     ends = (settings["base_lr"], settings["max_lr"], settings["up_steps"], settings["down_steps"])
     if kind == "triangle":
         return Triangle(*ends)
+    if kind == "exp_range":
+        return Decaying(Triangle(*ends), steps)
     if kind in ("cosine", "constant"):
         return Warmed(kind, *ends)
-    raise ValueError(f"optim.schedule={kind!r} is not one of triangle, cosine, constant")
+    raise ValueError(f"optim.schedule={kind!r} is not one of triangle, exp_range, cosine, constant")
 
 
 def scale_by_adam(

@@ -51,8 +51,8 @@ def first_weights(
         if shapes != {name: leaf.shape for name, leaf in arrays.items()}:
             raise CheckpointError(
                 f"start_from={config['start_from']}: the network there ({stored.path}) has other "
-                "arrays or sizes than this configuration asks for; use the task, backbone.*, "
-                "embedder.*, head.* and lora.* of its config.json"
+                "arrays or sizes than this configuration asks for; use the task, the model and "
+                "its sizes as they are in its config.json"
             )
         theirs, ours = stored.description["contract"], experiment.contract()
         for name in ("sampling_rate_hz", "component_order", "normalisation", "labels"):
@@ -143,12 +143,22 @@ def known_settings(config: Mapping[str, Any], workdir: Path) -> Mapping[str, Any
     """Model settings of the checkpoint that this run begins with, if it begins with one.
 
     They spare it the files of the pretrained weights, which are all in the checkpoint.
+
+    Raises:
+        CheckpointError: it is a network of another family.
     """
-    if (latest := newest(workdir)) is not None:
-        return read_description(latest)["settings"]
-    if config["start_from"]:
-        return read_description(find(config["start_from"]))["settings"]
-    return None
+    latest = newest(workdir)
+    if latest is None and config["start_from"]:
+        latest = find(config["start_from"])
+    if latest is None:
+        return None
+    found = read_description(latest)
+    if (theirs := found["config"]["model"]) != config["model"]:
+        raise CheckpointError(
+            f"{latest} is a network with model={theirs!r}; this configuration has "
+            f"{config['model']!r}: make them equal, or use a fresh --workdir without start_from"
+        )
+    return found["settings"]
 
 
 def check_parts(parts: catalogue.Parts, dataset: Dataset, how: Mapping[str, Any]) -> None:

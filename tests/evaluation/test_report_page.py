@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from seismollm_jax import tasks
-from seismollm_jax.evaluation import report, report_cases, report_page, summary, wording
+from seismollm_jax import html_page, tasks
+from seismollm_jax.evaluation import report, report_cases, summary, wording
 from seismollm_jax.evaluation.evaluate import Evaluation
 from seismollm_jax.evaluation.pictures import Examples
 from seismollm_jax.metrics.phases import NO_PICK, PhaseMetrics
@@ -51,9 +51,9 @@ def catalogue() -> pd.DataFrame:
     )
 
 
-def outcome(name: str) -> Evaluation:
+def outcome(name: str, form: str = "") -> Evaluation:
     """Answers of a task near the truth; the first records of picking are noise."""
-    task, draw = tasks.get(name), np.random.default_rng(1)
+    task, draw = tasks.get(name, form), np.random.default_rng(1)
     context = task.context(window=WINDOW, sampling_rate_hz=100.0, options={})
     targets: dict[str, np.ndarray] = {}
     answers: dict[str, np.ndarray] = {}
@@ -66,6 +66,11 @@ def outcome(name: str) -> Evaluation:
             answers[answer] = np.where(noise, NO_PICK, targets[answer] + error)
             heights = draw.uniform(0.3, 1, (RECORDS, 1)).astype(np.float32)
             answers[answer.replace("sample", "probability")] = np.where(noise, np.nan, heights)
+            targets[f"{answer}_labelled"] = np.ones(RECORDS, np.float32)
+        elif answer == "detection":
+            first = targets["p_sample"].clip(0)
+            ranges = [np.concatenate([first, first + length], 1) for length in (60, 50)]
+            targets[answer], answers[answer] = np.where(rows[:, None] < NOISE, [1, 0], ranges)
             targets[f"{answer}_labelled"] = np.ones(RECORDS, np.float32)
         elif answer == "polarity":
             up = draw.random(RECORDS).astype(np.float32)
@@ -136,12 +141,12 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
-@pytest.mark.parametrize("task", ["picking", "polarity", "back_azimuth", "distance"])
+@pytest.mark.parametrize("task", ["picking detection", "polarity", "back_azimuth", "distance"])
 def test_a_page_with_everything_in_it(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_cases, "EACH", 1)  # drawing takes most of the time
-    found = outcome(task)
+    found = outcome(*task.split())
     cases = report_cases.choose(found)
     rows = [case.place for case in cases]
     waves = [np.random.default_rng(row).normal(size=(WINDOW, 3)) for row in rows]
@@ -185,12 +190,13 @@ def test_a_page_with_everything_in_it(
         if value is not None and "/n" not in name:
             assert report._number(value, whole=name.endswith("/hits")) in page.text
     used = "P 0.3 (configuration), S 0.3 (configuration)"
-    assert (used in page.text) == (task == "picking")
+    assert (used in page.text) == task.startswith("picking")
+    assert (", found " in page.text) == task.endswith("detection")
 
 
 def test_rows_have_as_many_cells_as_heads() -> None:
-    table = report_page.Table("a < b", ["x", "number:y", "word:z"], [["1", "2", "<"]])
-    text = report_page._table(table)
+    table = html_page.Table("a < b", ["x", "number:y", "word:z"], [["1", "2", "<"]])
+    text = html_page._table(table)
     assert re.findall(r"<t[hd]\b[^>]*>[^<]*", text) == [
         *(
             '<th scope="col">x',
@@ -201,13 +207,13 @@ def test_rows_have_as_many_cells_as_heads() -> None:
     ]
     assert 'class="told"' in text
     with pytest.raises(ValueError, match="zip"):
-        report_page._table(table._replace(rows=[["1", "2"]]))
+        html_page._table(table._replace(rows=[["1", "2"]]))
 
 
-@pytest.mark.parametrize("task", sorted(tasks.TASKS))
+@pytest.mark.parametrize("task", [*sorted(tasks.TASKS), "picking detection"])
 def test_every_score_has_words(task: str) -> None:
     """Those of new metrics too: name, unit, meaning."""
-    found = outcome(task)
+    found = outcome(*task.split())
     for key in content(found)["scores"]:
         name, _, score = key.partition("/")
         if key != "loss":

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from seismollm_jax.metrics.phases import (
-    NO_PICK,
-    DetectionMetrics,
-    PhaseMetrics,
-    is_pick,
-    mark_ranges,
-    match,
-)
+from seismollm_jax.metrics.detections import DetectionMetrics
+from seismollm_jax.metrics.phases import NO_PICK, PhaseMetrics, is_pick, match
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CONTENT = json.loads((GOLDEN / "metrics.json").read_text())
@@ -135,13 +129,26 @@ def test_unmatched_predictions_keep_their_value():
     assert sorted(matched[0, 1:]) == [2000, 3100]
 
 
-def test_overlapping_ranges_count_once_and_empty_ones_not():
-    marked = mark_ranges(np.array([[2, 5, 4, 7], [1, 0, -3, 2], [8, 40, 90, 95]]), 10)
-    assert [np.flatnonzero(row).tolist() for row in marked] == [
-        [2, 3, 4, 5, 6, 7],
-        [0, 1, 2],
-        [8, 9],
+SAMPLE = st.integers(-4, 14)
+
+
+@given(st.data(), st.integers(1, 4))
+def test_overlapping_ranges_count_once_and_empty_ones_not(data, rows):
+    sides = [
+        data.draw(hnp.arrays(np.int64, (rows, 2 * slots), elements=SAMPLE)) for slots in (1, 3)
     ]
+    covered = [
+        [
+            {s for a, b in row.reshape(-1, 2).tolist() for s in range(a, b + 1) if 0 <= s < 10}
+            for row in side
+        ]
+        for side in sides
+    ]
+    parts = DetectionMetrics(10).parts(*sides)
+    pairs = list(zip(*covered, strict=True))
+    assert parts["both"].tolist() == [len(found & true) for found, true in pairs]
+    assert parts["predicted"].tolist() == [len(found) for found, _ in pairs]
+    assert parts["target"].tolist() == [len(true) for _, true in pairs]
 
 
 def test_errors_name_the_shapes():
@@ -156,6 +163,8 @@ def test_errors_name_the_shapes():
         DetectionMetrics(100).update(np.zeros((2, 3), int), np.zeros((2, 3), int))
     with pytest.raises(ValueError, match="windows of"):
         DetectionMetrics(100).merge(DetectionMetrics(50))
+    with pytest.raises(ValueError, match="2 rows of predicted ranges and 3"):
+        DetectionMetrics(100).update(np.zeros((2, 2), int), np.zeros((3, 2), int))
 
 
 @given(st.data(), st.integers(1, 30), st.integers(1, 3))

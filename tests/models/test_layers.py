@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seismollm_jax import tasks
+from seismollm_jax.models.interpolation import interpolation_weights
 from seismollm_jax.models.layers import (
     BatchNorm,
     auto_pad,
     auto_padding,
     conv1d,
     interpolate,
-    interpolation_weights,
+    upsampling_sizes,
 )
 from seismollm_jax.models.seismollm.gpt2 import GPT2, GPT2Config, LoRAConfig
-from seismollm_jax.models.seismollm.heads import upsampling_sizes
 from seismollm_jax.models.seismollm.lora import LoRALinear
 from seismollm_jax.models.seismollm.model import SeisMoLLM, SeisMoLLMConfig, from_tokens, to_tokens
 from seismollm_jax.models.state import split

@@ -86,7 +86,11 @@ def test_unknown_task_lists_all() -> None:
         tasks.get("pick")
 
 
-@pytest.mark.parametrize("task", tasks.TASKS.values(), ids=lambda task: task.name)
+FORMS = [task for forms in tasks.FORMS.values() for task in forms]
+every_form = pytest.mark.parametrize("task", FORMS, ids=lambda task: f"{task.name} {task.form}")
+
+
+@every_form
 def test_description_holds_together(task) -> None:
     settings = context(task.name)
     metrics = task.metrics(settings)
@@ -98,7 +102,7 @@ def test_description_holds_together(task) -> None:
 
 
 def test_unknown_option() -> None:
-    with pytest.raises(ValueError, match=r"picking has no option \['threshold'\]; it has \['fa"):
+    with pytest.raises(ValueError, match=r"picking has no option \['threshold'\]; it has \['det"):
         context("picking", threshold=0.5)
     with pytest.raises(ValueError, match=r"magnitude has no option \['max_picks'\]; it has none"):
         context("magnitude", max_picks=3)
@@ -202,12 +206,12 @@ def test_columns_of_polarity() -> None:
     np.testing.assert_array_equal(table["up_probability"], output[:, 0])
 
 
-@pytest.mark.parametrize("task", tasks.TASKS.values(), ids=lambda task: task.name)
+@every_form
 def test_range_of_the_output(task) -> None:
     logits = jnp.asarray(np.random.default_rng(0).normal(0, 30, (50, task.output.channels)))
     output = np.asarray(task.output.activate(logits))
     low = -1 if task.output.activation == "tanh" else 0
-    high = {"magnitude": 8, "distance": 500}.get(task.name, 1)
+    high = {"magnitude": 8, "distance": 500, "angle": 360}.get(task.form or task.name, 1)
     assert low <= output.min() < low + 0.1 * high
     assert 0.9 * high < output.max() <= high
     if task.name == "polarity":
@@ -215,6 +219,6 @@ def test_range_of_the_output(task) -> None:
 
 
 def test_output_description_is_plain_data() -> None:
-    for task in tasks.TASKS.values():
+    for task in FORMS:
         plain = json.loads(json.dumps(dataclasses.asdict(task.output)))
         assert type(task.output)(**plain) == task.output

@@ -346,6 +346,7 @@ def test_traces_of_the_earlier_training_are_named_when_held_out(
     ("changes", "message"),
     [
         ({"embedder.channels": (2, 2, 4)}, r"has other arrays or sizes"),
+        ({"model": "seist_s"}, r"is a network with model='seismollm'; this .* has 'seist_s'"),
         ({"data.normalisation": "max"}, r"trained with normalisation 'std'; .* 'max'"),
     ],
 )
@@ -354,6 +355,12 @@ def test_fine_tuning_of_something_else(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         loop.run(config(data_folder, start_from=str(straight), **changes), tmp_path)
+
+
+def test_nothing_to_leave_out(data_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"adapters_only: every array .*'seismollm'\) learns"):
+        loop.run(config(data_folder, **{"train.adapters_only": True}), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_member_alone_is_recognised_after_a_mixture(

@@ -73,28 +73,45 @@ SCHEDULE = {"base_lr": 1e-4, "max_lr": 5e-4, "up_steps": 4, "down_steps": 8}
 
 
 def test_cosine_and_constant() -> None:
-    cosine = make_schedule({**SCHEDULE, "schedule": "cosine"})
+    cosine = make_schedule({**SCHEDULE, "schedule": "cosine"}, 99)
     rates = [cosine(step) for step in (0, 2, 4, 6, 8, 12, 1000)]
     half = 1e-4 + 4e-4 * (0.5 + 0.5 * np.cos(np.pi / 4))
     np.testing.assert_allclose(rates, [1e-4, 3e-4, 5e-4, half, 3e-4, 1e-4, 1e-4], rtol=1e-12)
-    constant = make_schedule({**SCHEDULE, "schedule": "constant"})
+    constant = make_schedule({**SCHEDULE, "schedule": "constant"}, 99)
     assert [constant(step) for step in (0, 4, 10**6)] == [1e-4, 5e-4, 5e-4]
-    at_once = make_schedule({**SCHEDULE, "schedule": "constant", "up_steps": 0})
+    at_once = make_schedule({**SCHEDULE, "schedule": "constant", "up_steps": 0}, 99)
     assert at_once(0) == 5e-4
-    assert make_schedule({**SCHEDULE, "schedule": "triangle"}) == Triangle(1e-4, 5e-4, 4, 8)
+    assert make_schedule({**SCHEDULE, "schedule": "triangle"}, 99) == Triangle(1e-4, 5e-4, 4, 8)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedule": "step"}, r"optim\.schedule='step' is not one of triangle, cosine, constant"),
+        ({"schedule": "step"}, r"optim\.schedule='step' is not one of triangle, exp_range"),
+        ({"schedule": "exp_range", "base_lr": 0.0}, r"optim\.base_lr=0\.0 with .*must lie between"),
         ({"schedule": "cosine", "down_steps": 0}, r"optim\.down_steps 0; they must be at least"),
         ({"schedule": "constant", "up_steps": -1}, r"optim\.up_steps is -1"),
     ],
 )
 def test_schedules_that_are_none(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make_schedule({**SCHEDULE, **changes})
+        make_schedule({**SCHEDULE, **changes}, 99)
+
+
+def test_cycles_that_shrink() -> None:
+    """Rates of PyTorch's CyclicLR in the mode exp_range, with the values SeisT was trained with."""
+    settings = {"base_lr": 8e-5, "max_lr": 1e-3, "up_steps": 2000, "down_steps": 3000}
+    rate = make_schedule({**settings, "schedule": "exp_range"}, 12_000)
+    recorded = {
+        0: 8e-5,
+        1: 8.045981922708788e-05,
+        2000: 4.991588687566879e-04,
+        2001: 4.988544810646346e-04,
+        7000: 1.3872942383505452e-04,
+        11_999: 8.8227849210e-05,
+    }
+    for step, expected in recorded.items():
+        assert rate(step) == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize(("norm", "scale"), [(0.0, 1.0), (10.0, 1.0), (2.5, 0.5)])

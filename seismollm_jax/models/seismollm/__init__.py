@@ -1,14 +1,15 @@
 """The SeisMoLLM family: experiment configuration -> settings -> network -> first weights."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from flax import nnx
 
-from seismollm_jax.models.family import Family, Path, Pretrained
+from seismollm_jax.models.family import Family, InferenceGraph, Path, Pretrained
 from seismollm_jax.models.output import Output
-from seismollm_jax.models.seismollm import pretrained
+from seismollm_jax.models.seismollm import inference, inference_fold, pretrained
 from seismollm_jax.models.seismollm.gpt2 import GPT2Config, LoRAConfig
 from seismollm_jax.models.seismollm.model import (
     EmbedderConfig,
@@ -89,12 +90,22 @@ def _kind(path: Path) -> str:
     return "adapters" if adapter else str(path[0])
 
 
+def _for_inference(
+    settings: Mapping[str, Any], output: Output, arrays: Mapping[str, Any]
+) -> InferenceGraph:
+    config = from_settings(settings)
+    function = functools.partial(inference.run, config, output)
+    return InferenceGraph(function, inference_fold.fold(config, output, arrays))
+
+
 FAMILY = Family(
     name="seismollm",
+    title="SeisMoLLM",
     resolve=resolve,
     build=_build,
     check_window=_check_window,
     is_trainable=_is_trainable,
     read_pretrained=_read_pretrained,
     kind=_kind,
+    for_inference=_for_inference,
 )

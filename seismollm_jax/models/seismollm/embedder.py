@@ -11,7 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from seismollm_jax.models.layers import BatchNorm, RunBlock, auto_pad, call_block, conv1d
+from seismollm_jax.models.batch_norm import BatchNorm
+from seismollm_jax.models.layers import RunBlock, auto_padding, call_block, conv1d, convolve
+
+FEW = 64  # outputs of a branch, below which branches are computed together
 
 
 class Branch(nnx.Module):
@@ -32,11 +35,12 @@ class Branch(nnx.Module):
             inputs, outputs, kernel, stride=stride, bias=False, dtype=dtype, rngs=rngs
         )
         self.norm = BatchNorm(outputs, dtype=dtype)
-        self.kernel, self.stride = kernel, stride
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = self.conv(auto_pad(self.in_proj(x), self.kernel, self.stride))
-        return jax.nn.gelu(self.norm(x, train=train), approximate=False)
+    def composed(self) -> jax.Array:
+        """Both convolutions as one, kernel (time, inputs, outputs); nothing lies between them."""
+        return jnp.einsum(
+            "ij,kjo->kio", self.in_proj.kernel[0], self.conv.kernel[...], precision="highest"
+        )
 
 
 class MultiScaleBlock(nnx.Module):
@@ -59,11 +63,44 @@ class MultiScaleBlock(nnx.Module):
         self.out_proj = conv1d(
             len(kernels) * outputs, outputs, 1, bias=False, dtype=dtype, rngs=rngs
         )
-        self.norm = BatchNorm(outputs, dtype=dtype)
+        self.norm, self.stride = BatchNorm(outputs, dtype=dtype), stride
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        scales = [branch(x, train=train) for branch in self.branches]
-        return self.norm(self.out_proj(jnp.concatenate(scales, axis=-1)), train=train)
+        norms = [branch.norm for branch in self.branches]
+        kernels = [branch.composed() for branch in self.branches]
+        if kernels[0].shape[2] < FEW:
+            # One convolution with the narrower kernels filled up with zeros: for few outputs it
+            # takes as long as one of the branches.
+            padding, kernel = side_by_side(kernels, x.shape[1], self.stride)
+            y = convolve(x, kernel, padding=padding, stride=self.stride)
+            y = BatchNorm.together(y, norms, gelu=True, train=train)
+        else:
+            scales = []
+            for kernel, norm in zip(kernels, norms, strict=True):
+                padding = auto_padding(x.shape[1], len(kernel), self.stride)
+                scale = convolve(x, kernel, padding=padding, stride=self.stride)
+                scales.append(BatchNorm.together(scale, [norm], gelu=True, train=train))
+            y = jnp.concatenate(scales, axis=-1)
+        return self.norm(self.out_proj(y), train=train)
+
+
+def side_by_side(
+    kernels: Sequence[jax.Array], length: int, stride: int
+) -> tuple[tuple[int, int], jax.Array]:
+    """Padding and kernel of one convolution that does several with `auto_padding` side by side.
+
+    Args:
+        kernels: (time, inputs, outputs) each.
+        length: of the input.
+        stride: of all.
+    """
+    paddings = [auto_padding(length, len(kernel), stride) for kernel in kernels]
+    before, after = (max(sides) for sides in zip(*paddings, strict=True))
+    filled = [
+        jnp.pad(kernel, ((before - left, after - right), (0, 0), (0, 0)))
+        for kernel, (left, right) in zip(kernels, paddings, strict=True)
+    ]
+    return (before, after), jnp.concatenate(filled, axis=2)
 
 
 class Embedder(nnx.Module):

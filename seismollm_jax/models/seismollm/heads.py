@@ -9,42 +9,17 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from seismollm_jax.models.layers import (
-    BatchNorm,
     RunBlock,
+    UpLayer,
     auto_pad,
     call_block,
     conv1d,
-    interpolate,
     uniform_bias,
     uniform_fan_in,
+    upsampling_sizes,
 )
 
 POOL_KERNEL, POOL_STRIDE = 16, 4
-
-
-def upsampling_sizes(features: int, samples: int, layers: int) -> list[int]:
-    """Lengths after each up-layer: a geometric ladder from `features` to `samples`.
-
-    Each is truncated from the already truncated one behind it, in double precision.
-    """
-    factor = (samples / features) ** (1 / layers)
-    sizes = [samples]
-    while len(sizes) < layers:
-        sizes.append(int(sizes[-1] / factor))
-    return sizes[::-1]
-
-
-class UpLayer(nnx.Module):
-    """Linear interpolation, convolution with bias, batch norm, exact GELU."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, dtype, rngs: nnx.Rngs):
-        self.conv = conv1d(inputs, outputs, kernel, bias=True, dtype=dtype, rngs=rngs)
-        self.norm = BatchNorm(outputs, dtype=dtype)
-        self.kernel = kernel
-
-    def __call__(self, x: jax.Array, length: int, *, train: bool) -> jax.Array:
-        x = self.conv(auto_pad(interpolate(x, length), self.kernel))
-        return jax.nn.gelu(self.norm(x, train=train), approximate=False)
 
 
 class PerSampleHead(nnx.Module):

@@ -28,6 +28,7 @@ nav a { display: inline-block; margin: .15rem .9rem .15rem 0; }
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }
 figure { margin: 0; min-width: 0; }
 figure .title { margin: 0 0 .3rem; font-weight: 600; overflow-wrap: anywhere; }
+figure.wide { grid-column: 1 / -1; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { font-size: .88rem; color: #333; overflow-wrap: anywhere; }
 .table { overflow-x: auto; margin: .5rem 0; }
@@ -71,16 +72,38 @@ class Card(NamedTuple):
 
 
 class Image(NamedTuple):
-    """A picture as PNG bytes, with its heading, caption and description."""
+    """A picture as PNG bytes, with its heading, caption and description.
+
+    Attributes:
+        png: the picture.
+        title: above it.
+        caption: below it.
+        alt: what is to be seen, for those who cannot see it.
+        narrow: the same for narrow screens, where there is one; such a picture has the whole
+            width to itself.
+    """
 
     png: bytes
     title: str
     caption: str
     alt: str
+    narrow: bytes | None = None
+
+
+class Link(NamedTuple):
+    """A text in a table that leads somewhere.
+
+    Attributes:
+        text: what is to be seen.
+        target: address of another page, relative to this one.
+    """
+
+    text: str
+    target: str
 
 
 class Table(NamedTuple):
-    """A table of texts.
+    """A table of texts and links.
 
     Attributes:
         caption: above it.
@@ -93,7 +116,7 @@ class Table(NamedTuple):
 
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Link]]
     folded: bool = False
 
 
@@ -194,14 +217,31 @@ def _card(card: Card) -> str:
 
 def _image(image: Image) -> str:
     # The size keeps the page from jumping; PNG has it at a fixed place.
-    width, height = (int.from_bytes(image.png[at : at + 4], "big") for at in (16, 20))
-    data = base64.b64encode(image.png).decode()
+    width, height = _size(image.png)
+    picture = (
+        f'<img width="{width}" height="{height}" alt="{_text(image.alt)}" src="{_data(image.png)}">'
+    )
+    wide = ""
+    if image.narrow is not None:
+        wide, (width, height) = ' class="wide"', _size(image.narrow)
+        picture = (
+            f'<picture><source media="(max-width: 40rem)" width="{width}" height="{height}" '
+            f'srcset="{_data(image.narrow)}">{picture}</picture>'
+        )
     return (
-        f'<figure><p class="title">{_text(image.title)}</p>'
-        f'<img width="{width}" height="{height}" alt="{_text(image.alt)}" '
-        f'src="data:image/png;base64,{data}">'
+        f'<figure{wide}><p class="title">{_text(image.title)}</p>{picture}'
         f"<figcaption>{_text(image.caption)}</figcaption></figure>"
     )
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    """Width and height in pixels."""
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    return width, height
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _table(table: Table) -> str:
@@ -225,9 +265,13 @@ def _table(table: Table) -> str:
     return f"<details><summary>{_text(table.caption)}</summary>\n{whole}</details>"
 
 
-def _cell(tag: str, text: str, kind: str, more: str = "") -> str:
+def _cell(tag: str, text: str | Link, kind: str, more: str = "") -> str:
     name = f' class="{kind}"' if kind else ""
-    return f"<{tag}{name}{more}>{_text(text)}</{tag}>"
+    if isinstance(text, Link):
+        inner = f'<a href="{_text(text.target)}">{_text(text.text)}</a>'
+    else:
+        inner = _text(text)
+    return f"<{tag}{name}{more}>{inner}</{tag}>"
 
 
 def _anchor(title: str) -> str:

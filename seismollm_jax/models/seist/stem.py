@@ -1,0 +1,91 @@
+"""The stem: seismogram in, features at a quarter of the rate out."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from seismollm_jax.models.layers import BatchNorm, RunBlock, auto_pad, call_block
+from seismollm_jax.models.seist.config import StemConfig
+from seismollm_jax.models.seist.layers import convolution
+
+
+class Branch(nnx.Module):
+    """One scale: 1x1, wide strided convolution of each channel by itself, 1x1, norm, exact GELU."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int,
+        stride: int,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.in_proj = convolution(inputs, inputs, dtype=dtype, rngs=rngs)
+        self.depthwise = convolution(
+            inputs, inputs, kernel, stride=stride, groups=inputs, dtype=dtype, rngs=rngs
+        )
+        self.pointwise = convolution(inputs, outputs, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(outputs, dtype=dtype)
+        self.kernel, self.stride = kernel, stride
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = self.depthwise(auto_pad(self.in_proj(x), self.kernel, self.stride))
+        return jax.nn.gelu(self.norm(self.pointwise(x), train=train), approximate=False)
+
+
+class StemBlock(nnx.Module):
+    """Parallel branches of growing kernel, concatenated and projected; no activation at the end."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernels: Sequence[int],
+        stride: int,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        self.branches = nnx.List(
+            Branch(inputs, outputs, kernel=kernel, stride=stride, dtype=dtype, rngs=rngs)
+            for kernel in kernels
+        )
+        self.out_proj = convolution(len(kernels) * outputs, outputs, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(outputs, dtype=dtype)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        scales = [branch(x, train=train) for branch in self.branches]
+        return self.norm(self.out_proj(jnp.concatenate(scales, axis=-1)), train=train)
+
+
+class Stem(nnx.Module):
+    """Blocks in sequence: (batch, samples, components) -> (batch, ceil(samples/4), channels).
+
+    The quarter is the product of the default strides 2, 1, 1, 2.
+    """
+
+    def __init__(self, config: StemConfig, *, components: int, dtype: DTypeLike, rngs: nnx.Rngs):
+        inputs = (components, *config.channels[:-1])
+        self.blocks = nnx.List(
+            StemBlock(
+                width_in,
+                width_out,
+                kernels=[kernel + config.kernel_step * i for i in range(config.branches)],
+                stride=stride,
+                dtype=dtype,
+                rngs=rngs,
+            )
+            for width_in, width_out, kernel, stride in zip(
+                inputs, config.channels, config.kernels, config.strides, strict=True
+            )
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool, run_block: RunBlock = call_block) -> jax.Array:
+        for block in self.blocks:
+            x = run_block(block, x, train=train)
+        return x
