@@ -1,25 +1,49 @@
 """Picks continuous records: python predict.py --checkpoint=DIR --input=FILE --output=picks.csv.
 
-With a folder as --output it picks archives of any size, station-day by station-day.
+With --picking=DIR --magnitude=DIR and so on, instead of --checkpoint, it writes events: picks in
+pairs, and what the other networks say at each P. With a folder as --output it does so with archives
+of any size, station-day by station-day.
 """
 
-import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from absl import app, flags
+from obspy import Stream
 
 import seismollm_jax as sj
 from seismollm_jax import command_line
 from seismollm_jax.data import catalogue
-from seismollm_jax.inference import archive, figures, pick_output, streams
+from seismollm_jax.inference import archive, pick_output, record_pictures, stations, streams
 from seismollm_jax.inference.archive_days import Selection, patterns, time_ns
 from seismollm_jax.inference.coverage import Coverage
+from seismollm_jax.inference.event_answers import KINDS, P_POSITION, position
+from seismollm_jax.inference.event_table import EventTable
+from seismollm_jax.inference.events import EventPredictor, load_events
+from seismollm_jax.inference.picks import PickList, merged
+from seismollm_jax.inference.table_pictures import TablePictures
 from seismollm_jax.tasks import thresholds
 
 CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Working directory or checkpoint.", required=True
+    "checkpoint", None, "Working directory or checkpoint of one network, of any task."
+)
+PICKING = flags.DEFINE_string(
+    "picking", None, "Events, instead of --checkpoint: a network for picking."
+)
+ANSWERS = {
+    "polarity": flags.DEFINE_string("polarity", None, "Events: a network for first motions too."),
+    "magnitude": flags.DEFINE_string("magnitude", None, "Events: one for magnitudes."),
+    "distance": flags.DEFINE_string("distance", None, "Events: one for distances."),
+    "back_azimuth": flags.DEFINE_string("back_azimuth", None, "Events: one for back-azimuths."),
+}
+P_POSITION_FLAG = flags.DEFINE_float(
+    "p_position",
+    P_POSITION,
+    "Events: share of the window ahead of P, for networks that were trained on drawn windows.",
+    0,
+    0.99,
 )
 INPUT = flags.DEFINE_multi_string(
     "input",
@@ -28,9 +52,17 @@ INPUT = flags.DEFINE_multi_string(
     required=True,
 )
 OUTPUT = flags.DEFINE_string(
-    "output", "picks.csv", "Table to write, NAME.csv; or a folder, for archives (see the docs)."
+    "output",
+    None,
+    "Table to write, NAME.csv (picks.csv; events.csv, and then all picks in NAME_picks.csv); or a "
+    "folder, for archives (see the docs).",
 )
-PLOT = flags.DEFINE_string("plot", None, "Picture of each record with its picks, FILE.png.")
+PLOT = flags.DEFINE_string(
+    "plot",
+    None,
+    "Picking: 'event' or 'hour' for pictures of each; of a single table also FILE.png, for one of "
+    "each record.",
+)
 OVERLAP = flags.DEFINE_float("overlap", 0.5, "Of neighbouring windows, a share below 1.", 0, 0.95)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows in a pass.", 1)
 OPERATING_POINT = flags.DEFINE_enum(
@@ -42,6 +74,31 @@ OPERATING_POINT = flags.DEFINE_enum(
 )
 P_THRESHOLD = flags.DEFINE_float("p_threshold", None, "Instead of the operating point's.", 0, 1)
 S_THRESHOLD = flags.DEFINE_float("s_threshold", None, "Instead of the operating point's.", 0, 1)
+INVENTORY = flags.DEFINE_string(
+    "inventory", None, "StationXML or the like: turns components; events get epicentres."
+)
+
+
+class ReportParser(flags.ArgumentParser[str]):
+    """A flag that may be given alone, or with the name of a file."""
+
+    syntactic_help = "a file, or nothing"
+
+    def parse(self, argument: str) -> str:
+        """The name; "true" if the flag is given alone."""
+        return "" if argument == "false" else argument
+
+
+_REPORT_FLAG = flags.Flag(
+    ReportParser(),
+    flags.ArgumentSerializer(),
+    "report",
+    "",
+    "Picking: pages of HTML with overviews of days and their events, in the folder report of an "
+    "archive; of a single table in FILE.html, by default beside it.",
+)
+_REPORT_FLAG.boolean = True  # may be given without a value
+REPORT = flags.DEFINE_flag(_REPORT_FLAG)
 
 ARCHIVE_ONLY = {
     "start": flags.DEFINE_string("start", None, "Archives: earliest time, such as 2024-01-31."),
@@ -49,7 +106,6 @@ ARCHIVE_ONLY = {
     "station": flags.DEFINE_string("station", None, "Archives: 'NET.STA' or 'STA', '*', commas."),
     "channel": flags.DEFINE_string("channel", None, "Archives: patterns such as 'HH?,EH?'."),
     "shard": flags.DEFINE_string("shard", None, "Archives: do part I of N, 0/N to N-1/N."),
-    "inventory": flags.DEFINE_string("inventory", None, "Archives: StationXML or the like."),
     "parquet": flags.DEFINE_bool("parquet", None, "Archives: all picks as Parquet too."),
     "quakeml": flags.DEFINE_bool("quakeml", None, "Archives: QuakeML of each station-day too."),
     "pyocto": flags.DEFINE_bool("pyocto", None, "Archives: input of the associator PyOcto."),
@@ -65,39 +121,117 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments {argv[1:]}; quote patterns after --input")
     command_line.start_cluster()
     job = _job()
-    predictor = sj.load(
-        CHECKPOINT.value,
-        batch_size=BATCH_SIZE.value,
-        operating_point=OPERATING_POINT.value,
-        p_threshold=P_THRESHOLD.value,
-        s_threshold=S_THRESHOLD.value,
-    )
-    task = predictor.experiment.task
-    print(f"{predictor.path}: {task.name}, {predictor.sampling_rate_hz:g} Hz")
-    _check(predictor)
-    if predictor.thresholds:
-        print(thresholds.line(predictor.thresholds))
-    for line in catalogue.lacking_labels(predictor.description.get("labelled") or {}):
-        print(line)
+    predictor = _load()
+    events = predictor if isinstance(predictor, EventPredictor) else None
+    for network in [events.picking, *events.answers.values()] if events else [predictor]:
+        _introduce(network, events)
     if job is not None:
         print(archive.run(predictor, job))
         return
     coverage = Coverage()
     stream = streams.read(INPUT.value, coverage)
-    segments, _ = predictor.segments(stream, coverage=coverage)
-    output = Path(OUTPUT.value)
+    output = _output()
     output.parent.mkdir(parents=True, exist_ok=True)
-    if task.output.per_sample:
-        count = pick_output.write_csv(_pick(predictor, segments), output)
-        print(f"{count} picks in {output}")
+    options: dict[str, Any] = {"overlap": OVERLAP.value}
+    if INVENTORY.value is not None:
+        options["inventory"] = stations.read(INVENTORY.value)
+    if isinstance(predictor, EventPredictor):
+        _write_events(predictor, stream, output, coverage, options)
     else:
-        tables = [predictor.windows(segment, overlap=OVERLAP.value) for segment in segments]
-        if not tables:
-            raise ValueError(f"nothing in the input can be analysed.\n{coverage}")
-        table = pd.concat(tables, ignore_index=True)
-        table.to_csv(output, index=False)
-        print(f"{len(table)} windows in {output}")
+        _write_answers(predictor, stream, output, coverage, options)
     print(coverage)
+
+
+def _write_events(
+    events: EventPredictor,
+    stream: Stream,
+    output: Path,
+    coverage: Coverage,
+    options: dict[str, Any],
+) -> None:
+    """Table of events, and of all picks beside it."""
+    records, _ = events.segments(stream, coverage=coverage, **options)
+    segments = records[events.picking.sampling_rate_hz]
+    pictures = _pictures(events, output, options)
+    picks = merged(_pick(events.picking, segments, options, pictures))
+    table = EventTable(events.name, events.events(records, picks, **options), picks, coverage)
+    table.write_csv(output)
+    beside = output.with_stem(f"{output.stem}_picks")
+    print(f"{picks.write_csv(str(beside))} picks in {beside}")
+    print(f"{table}\nin {output}")
+    for text in pictures.finish(coverage, picks, table.events):
+        print(text)
+
+
+def _write_answers(
+    predictor: sj.Predictor,
+    stream: Stream,
+    output: Path,
+    coverage: Coverage,
+    options: dict[str, Any],
+) -> None:
+    """Table of picks, or of what another task says of window after window."""
+    segments, _ = predictor.segments(stream, coverage=coverage, **options)
+    if predictor.experiment.task.output.per_sample:
+        pictures = _pictures(predictor, output, options)
+        # In the order of the pieces, as they come.
+        found = [p for picks in _pick(predictor, segments, options, pictures) for p in picks]
+        print(f"{pick_output.write_csv(found, output)} picks in {output}")
+        for text in pictures.finish(coverage, found):
+            print(text)
+        return
+    tables = [predictor.windows(segment, overlap=OVERLAP.value) for segment in segments]
+    if not tables:
+        raise ValueError(f"nothing in the input can be analysed.\n{coverage}")
+    table = pd.concat(tables, ignore_index=True)
+    table.to_csv(output, index=False)
+    print(f"{len(table)} windows in {output}")
+
+
+def _load() -> sj.Predictor | EventPredictor:
+    """The network of --checkpoint, or those of --picking and so on."""
+    given: dict[str, Any] = {
+        name: flag.value for name, flag in ANSWERS.items() if flag.value is not None
+    }
+    common: dict[str, Any] = {
+        "batch_size": BATCH_SIZE.value,
+        "operating_point": OPERATING_POINT.value,
+        "p_threshold": P_THRESHOLD.value,
+        "s_threshold": S_THRESHOLD.value,
+    }
+    if CHECKPOINT.value is not None:
+        if also := [PICKING.name] * (PICKING.value is not None) + list(given):
+            raise ValueError(
+                f"--{CHECKPOINT.name} is for one network and --{also[0]} for events: give one or "
+                "the other"
+            )
+        return sj.load(CHECKPOINT.value, **common)
+    if PICKING.value is None:
+        raise ValueError(
+            f"give --{CHECKPOINT.name} with a trained network, or --{PICKING.name} and any of "
+            f"{', '.join(f'--{name}' for name in KINDS)} for events, which begin with picks"
+        )
+    return load_events(PICKING.value, p_position=P_POSITION_FLAG.value, **given, **common)
+
+
+def _introduce(predictor: sj.Predictor, events: EventPredictor | None) -> None:
+    """Says which network is used, and how."""
+    task = predictor.experiment.task
+    line = f"{predictor.path}: {task.name}, {predictor.sampling_rate_hz:g} Hz"
+    if events and not task.output.per_sample:
+        share = position(predictor, events.p_position)
+        drawn = predictor.description["contract"]["p_position_ratio"] is None
+        line += (
+            f", windows of {predictor.window} samples with P at {100 * share:g} %"
+            f"{' (it was trained on drawn windows)' if drawn else ''}"
+        )
+    print(line)
+    if not events:
+        _check(predictor)
+    if predictor.thresholds:
+        print(thresholds.line(predictor.thresholds))
+    for text in catalogue.lacking_labels(predictor.description.get("labelled") or {}):
+        print(text)
 
 
 def _job() -> archive.Job | None:
@@ -105,37 +239,51 @@ def _job() -> archive.Job | None:
     given: dict[str, Any] = {
         name: flag.value for name, flag in ARCHIVE_ONLY.items() if flag.value is not None
     }
-    if Path(OUTPUT.value).suffix == ".csv":
+    if _output().suffix == ".csv":
         if given:
             raise ValueError(
                 f"--{next(iter(given))} is for archives: give a folder as --output, without .csv"
             )
         return None
-    if PLOT.value is not None:
-        raise ValueError(f"--{PLOT.name} is for single tables: give --output=NAME.csv")
+    if PLOT.value is not None and PLOT.value not in record_pictures.KINDS:
+        raise ValueError(
+            f"--{PLOT.name}={PLOT.value} is for single tables: give --output=NAME.csv, or "
+            f"--{PLOT.name}={' or '.join(record_pictures.KINDS)}"
+        )
+    if REPORT.value not in ("", "true"):
+        raise ValueError(
+            f"--{REPORT.name}={REPORT.value} is for single tables; pages of archives have their "
+            f"place: give --{REPORT.name} alone"
+        )
     selection = Selection(
         stations=patterns(given.pop("station", "*")),
         channels=patterns(given.pop("channel", None)),
         start_ns=time_ns(given.pop("start", None), Selection.start_ns),
         end_ns=time_ns(given.pop("end", None), Selection.end_ns),
     )
-    inventory = given.pop("inventory", None)
     return archive.Job(
         inputs=tuple(INPUT.value),
-        output=Path(OUTPUT.value),
+        output=_output(),
         selection=selection,
         shard=archive.shard(given.pop("shard", None)),
         options={"overlap": OVERLAP.value},
-        inventory=None if inventory is None else Path(inventory),
+        inventory=None if INVENTORY.value is None else Path(INVENTORY.value),
+        plot=PLOT.value,
+        report=bool(REPORT.value),
         **given,
     )
+
+
+def _output() -> Path:
+    return Path(OUTPUT.value or ("picks.csv" if PICKING.value is None else "events.csv"))
 
 
 def _check(predictor: sj.Predictor) -> None:
     """Refuses flags that would do nothing and warns of windows unlike the training's."""
     task, contract = predictor.experiment.task, predictor.description["contract"]
-    if PLOT.value is not None and not task.output.per_sample:
-        raise ValueError(f"--{PLOT.name} is for picking; this network is for {task.name}")
+    for flag in (PLOT, REPORT):
+        if flag.value and not task.output.per_sample:
+            raise ValueError(f"--{flag.name} is for picking; this network is for {task.name}")
     position = contract["p_position_ratio"]
     if position is not None:
         print(
@@ -144,18 +292,31 @@ def _check(predictor: sj.Predictor) -> None:
         )
 
 
-def _pick(predictor: sj.Predictor, segments: list[streams.Segment]):
-    counter = itertools.count(1)
-    for segment, curves in predictor.curves(segments, overlap=OVERLAP.value):
-        found = predictor.picks(segment, curves)
-        if PLOT.value:
-            path, number = Path(PLOT.value), next(counter)
-            if number > 1:  # the first picture has the name asked for, the others a number
-                path = path.with_stem(f"{path.stem}-{number}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figures.plot_record(segment, curves, found, path)
-            print(f"picture in {path}")
-        yield from found
+def _pictures(
+    predictor: sj.Predictor | EventPredictor, output: Path, options: dict[str, Any]
+) -> TablePictures:
+    """What --plot and --report ask for."""
+    report = output.with_suffix(".html") if REPORT.value == "true" else REPORT.value
+    return TablePictures(
+        predictor,
+        output,
+        plot=PLOT.value,
+        report=Path(report) if report else None,
+        options=options,
+    )
+
+
+def _pick(
+    predictor: sj.Predictor,
+    segments: list[streams.Segment],
+    options: dict[str, Any],
+    pictures: TablePictures,
+) -> Iterator[PickList]:
+    """The picks of each segment."""
+    for segment, curves in predictor.curves(segments, **options):
+        found = predictor.picks(segment, curves, **options)
+        pictures.add(segment, curves, found)
+        yield found
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ def __getattr__(name: str):
         from seismollm_jax.inference import predictor
 
         return getattr(predictor, name)
+    if name in ("load_events", "EventPredictor"):
+        from seismollm_jax.inference import events
+
+        return getattr(events, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["Predictor", "__version__", "load"]
+__all__ = ["EventPredictor", "Predictor", "__version__", "load", "load_events"]

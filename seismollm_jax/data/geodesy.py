@@ -66,3 +66,51 @@ def distance_and_back_azimuth(
     azimuth = np.where(azimuth >= 360, 0.0, azimuth)  # what a tiny negative angle rounds to
     known = known & (change <= 1e-9) & (np.abs(lam) <= np.pi + 1e-9)
     return np.where(known, distance, np.nan), np.where(known & (sin_sigma > 0), azimuth, np.nan)
+
+
+def destination(
+    latitude_deg: np.ndarray,
+    longitude_deg: np.ndarray,
+    azimuth_deg: np.ndarray,
+    distance_km: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Latitude and longitude, in [-180, 180), of the points at an azimuth and a distance.
+
+    The direct formulae of Vincenty (1975), good to a millimetre. All arguments and results are of
+    one shape; NaN where one is missing.
+    """
+    lat, lon, azimuth, distance = (
+        np.asarray(value, np.float64)
+        for value in (latitude_deg, longitude_deg, azimuth_deg, distance_km)
+    )
+    b = SEMI_MAJOR_KM * (1 - FLATTENING)
+    cos1, sin1 = np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth))
+    u1 = np.arctan2((1 - FLATTENING) * np.sin(np.radians(lat)), np.cos(np.radians(lat)))
+    sin_u, cos_u = np.sin(u1), np.cos(u1)
+    sigma1 = np.arctan2(sin_u, cos_u * cos1)  # along the line, from the equator
+    sin_alpha = cos_u * sin1
+    cos2_alpha = 1 - sin_alpha**2
+    u_squared = cos2_alpha * (SEMI_MAJOR_KM**2 - b**2) / b**2
+    k = (np.sqrt(1 + u_squared) - 1) / (np.sqrt(1 + u_squared) + 1)
+    first, second = (1 + k**2 / 4) / (1 - k), k * (1 - 3 / 8 * k**2)
+    sigma = distance / (b * first)
+    for _ in range(ROUNDS):
+        cos_2m = np.cos(2 * sigma1 + sigma)
+        cubic = cos_2m / 6 * (4 * np.sin(sigma) ** 2 - 3) * (4 * cos_2m**2 - 3)
+        inner = cos_2m + second / 4 * (np.cos(sigma) * (2 * cos_2m**2 - 1) - second * cubic)
+        new = distance / (b * first) + second * np.sin(sigma) * inner
+        sigma, change = new, np.abs(new - sigma)
+        if not (change > 1e-12).any():
+            break
+    cos_2m = np.cos(2 * sigma1 + sigma)
+    south = np.hypot(sin_alpha, sin_u * np.sin(sigma) - cos_u * np.cos(sigma) * cos1)
+    north = sin_u * np.cos(sigma) + cos_u * np.sin(sigma) * cos1
+    latitude = np.degrees(np.arctan2(north, (1 - FLATTENING) * south))
+    lam = np.arctan2(
+        np.sin(sigma) * sin1, cos_u * np.cos(sigma) - sin_u * np.sin(sigma) * cos1
+    )  # on the auxiliary sphere
+    c = FLATTENING / 16 * cos2_alpha * (4 + FLATTENING * (4 - 3 * cos2_alpha))
+    inner = cos_2m + c * np.cos(sigma) * (2 * cos_2m**2 - 1)
+    turned = lam - (1 - c) * FLATTENING * sin_alpha * (sigma + c * np.sin(sigma) * inner)
+    longitude = (lon + np.degrees(turned) + 180) % 360 - 180
+    return latitude, longitude

@@ -7,8 +7,6 @@ one. What is in memory is bounded by that, however long the archive is.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -17,20 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from obspy import read_inventory
-from tqdm import tqdm
 
-from seismollm_jax.inference import archive_plan, associators, options
+from seismollm_jax.inference import (
+    amplitudes,
+    archive_pictures,
+    archive_plan,
+    archive_settings,
+    associators,
+    day_report,
+    stations,
+)
 from seismollm_jax.inference.archive_days import Selection, StationDay
 from seismollm_jax.inference.archive_folder import Folder
+from seismollm_jax.inference.archive_pictures import Pictures
 from seismollm_jax.inference.archive_plan import Plan
+from seismollm_jax.inference.archive_progress import Progress
 from seismollm_jax.inference.archive_reading import Prepared, Reader
+from seismollm_jax.inference.event_table import EventTable, Tally
+from seismollm_jax.inference.events import EventPredictor
 from seismollm_jax.inference.picks import PickList, merged
 from seismollm_jax.inference.predictor import Predictor
+from seismollm_jax.inference.record_pictures import Sketches
 from seismollm_jax.inference.streams import Segment
-from seismollm_jax.training import saved
 
-LINE_EVERY_S = 30.0  # between lines about progress, where there is no terminal
 UNWRITTEN = 2  # station-days that may wait for the disk
 
 
@@ -47,11 +54,13 @@ class Job:
             processes of `jax.distributed` it is taken from there.
         options: of :meth:`Predictor.classify`, without `inventory`.
         inventory: file with station metadata, in a format that ObsPy reads.
-        quakeml: write QuakeML beside the table of each station-day.
-        parquet: write all picks as Parquet too.
+        quakeml: write QuakeML beside the tables of each station-day.
+        parquet: write all picks, and events, as Parquet too.
         pyocto: write input of the associator PyOcto.
         gamma: write input of the associator GaMMA.
         readers: threads that read and prepare.
+        plot: pictures of each "event" or "hour".
+        report: write a page of HTML on each station-day.
     """
 
     inputs: tuple[str, ...]
@@ -65,6 +74,8 @@ class Job:
     pyocto: bool = False
     gamma: bool = False
     readers: int = 1
+    plot: str | None = None
+    report: bool = False
 
 
 @dataclasses.dataclass
@@ -75,26 +86,31 @@ class Summary:
         planned: station-days of this process.
         done: of them, done now; the others were finished before.
         picks: of all `planned`.
+        events: of all `planned`.
         unreadable: file -> reason.
         seconds: that the run took.
         stages: seconds of reading, preparing, the network and writing, side by side.
         collected: table of all picks, None while other shards are at work.
+        remarks: on pictures and amplitudes that are missing.
     """
 
     planned: int = 0
     done: int = 0
     picks: int = 0
+    events: int = 0
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     stages: dict[str, float] = dataclasses.field(default_factory=dict)
     collected: Path | None = None
+    remarks: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
         rate = 60 * self.done / self.seconds if self.seconds else 0.0
         stages = ", ".join(f"{name} {value:.1f}" for name, value in self.stages.items())
         lines = [
             f"{self.planned} station-days, {self.planned - self.done} of them finished before; "
-            f"{self.picks} picks; {self.seconds:.1f} s, {rate:.1f} station-days a minute"
+            f"{self.picks} picks{f', {self.events} events' if self.events else ''}; "
+            f"{self.seconds:.1f} s, {rate:.1f} station-days a minute"
             + (f" (side by side: {stages} s)" if stages else "")
         ]
         if self.unreadable:
@@ -102,6 +118,9 @@ class Summary:
             lines += [f"- {file}: {why}" for file, why in list(self.unreadable.items())[:20]]
             if len(self.unreadable) > 20:
                 lines.append("- ... (the manifest has them all)")
+        lines += self.remarks[:20]
+        if len(self.remarks) > 20:
+            lines.append(f"and {len(self.remarks) - 20} more remarks (the manifest has them all)")
         return "\n".join(lines)
 
 
@@ -123,8 +142,10 @@ def shard(text: str | None) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def run(predictor: Predictor, job: Job, say: Callable[[str], None] = print) -> Summary:
-    """Pick everything that a job asks for and that is not done yet.
+def run(
+    predictor: Predictor | EventPredictor, job: Job, say: Callable[[str], None] = print
+) -> Summary:
+    """Pick everything that a job asks for and that is not done yet; with events, if it can.
 
     Raises:
         FileNotFoundError: an input matches nothing.
@@ -132,35 +153,53 @@ def run(predictor: Predictor, job: Job, say: Callable[[str], None] = print) -> S
             the output folder holds picks made with other settings.
         RuntimeError: another process works on the same part of the folder.
     """
-    if not predictor.experiment.task.output.per_sample:
-        raise ValueError(
-            f"archives are picked; this network is for {predictor.experiment.task.name}"
-        )
+    events = predictor if isinstance(predictor, EventPredictor) else None
+    task = _picker(predictor).experiment.task
+    if not task.output.per_sample:
+        raise ValueError(f"archives are picked; this network is for {task.name}")
     begin = time.perf_counter()
-    inventory = None if job.inventory is None else read_inventory(str(job.inventory))
+    inventory = None if job.inventory is None else stations.read(job.inventory)
     chosen = dict(job.options) | ({} if inventory is None else {"inventory": inventory})
-    settings = describe(predictor, chosen, job)
+    settings = archive_settings.describe(predictor, chosen, job.inventory, job.selection.channels)
     plan = archive_plan.make(job.inputs, job.selection)
     mine = plan.part(*job.shard)
     say(_found(plan, mine, job.shard))
     result = Summary(planned=len(mine))
     result.unreadable |= {str(path): why for path, why in plan.unreadable.items()}
     reader = Reader(plan, predictor, chosen)
-    with Folder(job.output, settings, shard=job.shard, quakeml=job.quakeml) as folder:
+    pictures = Pictures(job.plot, job.report, day_report.about(predictor, job.options))
+    with Folder(
+        job.output,
+        settings,
+        shard=job.shard,
+        quakeml=job.quakeml,
+        events=events is not None,
+        pictures=pictures.outputs,
+    ) as folder:
         for path, why in result.unreadable.items() if job.shard[0] == 0 else ():
             folder.note_unreadable(Path(path), why)
-        _work(predictor, reader, folder, mine, job, chosen, result)
+        _work(predictor, reader, folder, mine, job, chosen, pictures, result)
         result.picks = sum(folder.done[day].picks for day in mine)
-        others = {day: entry for day, entry, _ in folder.entries()}
+        result.events = sum(folder.done[day].events for day in mine)
+        others, lines = {}, {}
+        for day, entry, line in folder.entries():
+            others[day], lines[day] = entry, line
         if all(day in others for day in plan.days):
             folder.done = others
-            result.collected, count = folder.collect(parquet=job.parquet)
+            tally = Tally()
+            tables = folder.collect(parquet=job.parquet, look=tally.add)
+            result.collected, count = tables["picks"]
             say(f"{count} picks in {result.collected}")
+            if events is not None:
+                say(f"{tally}\nin {tables['events'][0]}")
+            if job.report:
+                index = archive_pictures.write_index(job.output, lines.values(), pictures.about)
+                say(f"pages of the station-days in {index}")
             if job.pyocto or job.gamma:
-                for line in associators.write(
+                for text in associators.write(
                     result.collected, job.output, inventory, pyocto=job.pyocto, gamma=job.gamma
                 ):
-                    say(line)
+                    say(text)
         else:
             left = sum(day not in others for day in plan.days)
             say(f"{left} station-days are left to other shards; the last one puts all together")
@@ -168,42 +207,14 @@ def run(predictor: Predictor, job: Job, say: Callable[[str], None] = print) -> S
     return result
 
 
-def describe(predictor: Predictor, chosen: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """All that decides the picks besides the records; the size of batches does not."""
-    made = dataclasses.asdict(
-        dataclasses.replace(options.parse(chosen, predictor.window), inventory=None)
-    )
-    del made["batch_size"]
-    context = predictor.experiment.context
-    return {
-        "checkpoint": {
-            "task": predictor.experiment.task.name,
-            "checksum": saved.checksum(predictor._arrays),
-        },
-        "thresholds": {
-            name: value
-            for name, value in predictor.thresholds.items()
-            if not name.endswith("_from")
-        },
-        "min_peak_distance_s": context.options.min_peak_distance_s,
-        "window": predictor.window,
-        "sampling_rate_hz": predictor.sampling_rate_hz,
-        "normalisation": predictor.experiment.sample_options.normalisation,
-        "options": made,
-        "inventory": None
-        if job.inventory is None
-        else hashlib.sha256(job.inventory.read_bytes()).hexdigest(),
-        "channels": list(job.selection.channels),
-    }
-
-
 def _work(
-    predictor: Predictor,
+    predictor: Predictor | EventPredictor,
     reader: Reader,
     folder: Folder,
     days: list[StationDay],
     job: Job,
     chosen: dict[str, Any],
+    pictures: Pictures,
     result: Summary,
 ) -> None:
     """Do the station-days that are not done."""
@@ -220,7 +231,7 @@ def _work(
         result.done += 1
         progress.step()
 
-    with _Progress(len(days), len(days) - len(todo)) as progress:
+    with Progress(len(days), len(days) - len(todo)) as progress:
         try:
             while todo or ahead:
                 while todo and len(ahead) <= job.readers:
@@ -228,9 +239,13 @@ def _work(
                 prepared = ahead.popleft().result()
                 result.unreadable |= {bad["file"]: bad["reason"] for bad in prepared.unreadable}
                 begin = time.perf_counter()
-                picks = _pick(predictor, prepared, chosen)
+                sketches = archive_pictures.sketches(
+                    predictor, prepared.span, job.plot, report=job.report
+                )
+                picks, events = _pick(predictor, prepared, chosen, sketches)
                 prepared.seconds["network"] = time.perf_counter() - begin
-                written.append(writing.submit(_write, folder, prepared, picks, predictor.name))
+                done = folder, prepared, picks, predictor.name, events, pictures, sketches
+                written.append(writing.submit(_write, *done, result.remarks))
                 while len(written) > UNWRITTEN:
                     finish(written.popleft())
             while written:
@@ -240,14 +255,33 @@ def _work(
             writing.shutdown()
 
 
-def _pick(predictor: Predictor, prepared: Prepared, chosen: dict[str, Any]) -> PickList:
-    """The picks of a station-day, without those of its margins."""
+def _pick(
+    predictor: Predictor | EventPredictor,
+    prepared: Prepared,
+    chosen: dict[str, Any],
+    sketches: Sketches | None = None,
+) -> tuple[PickList, EventTable | None]:
+    """The picks of a station-day, and its events, without those of its margins."""
     start_ns, end_ns = prepared.span
-    found = PickList()
-    for segment, curves in predictor.curves(_emptied(prepared.segments), **chosen):
-        picks = predictor.picks(segment, curves, **chosen)
-        found += [pick for pick in picks if start_ns <= pick.peak_time.ns < end_ns]
-    return merged([found])
+    picker, found = _picker(predictor), PickList()
+    asked = isinstance(predictor, EventPredictor)
+    segments = prepared.segments if asked else _emptied(prepared.segments)
+    for segment, curves in picker.curves(segments, **chosen):
+        picks = picker.picks(segment, curves, **chosen)
+        if sketches is not None:
+            sketches.add(segment, curves, picks)
+        found += picks
+    inside = PickList(pick for pick in merged([found]) if start_ns <= pick.peak_time.ns < end_ns)
+    if not isinstance(predictor, EventPredictor):
+        return inside, None
+    records = {picker.sampling_rate_hz: prepared.segments, **prepared.resampled}
+    events = predictor.events(records, found, within_ns=prepared.span, **chosen)
+    prepared.segments, prepared.resampled = [], {}  # let go
+    return inside, EventTable(predictor.name, events, inside, prepared.coverage)
+
+
+def _picker(predictor: Predictor | EventPredictor) -> Predictor:
+    return predictor.picking if isinstance(predictor, EventPredictor) else predictor
 
 
 def _emptied(segments: list[Segment]) -> Iterator[Segment]:
@@ -257,43 +291,25 @@ def _emptied(segments: list[Segment]) -> Iterator[Segment]:
         yield segments.pop()
 
 
-def _write(folder: Folder, prepared: Prepared, picks: PickList, creator: str) -> dict[str, float]:
-    """Write a station-day; returns the seconds of all stages."""
+def _write(
+    folder: Folder,
+    prepared: Prepared,
+    picks: PickList,
+    creator: str,
+    events: EventTable | None,
+    pictures: Pictures,
+    sketches: Sketches | None,
+    remarks: list[str],
+) -> dict[str, float]:
+    """Write a station-day, adds to the remarks, and returns the seconds of all stages."""
     begin = time.perf_counter()
-    folder.write(prepared, picks, creator)
+    said = amplitudes.remarks(picks)
+    prepared.notes += said
+    drawn = pictures.write(folder.path, prepared, sketches, events)
+    prepared.notes += drawn
+    remarks += [f"{prepared.day.station} {prepared.day.date}: {text}" for text in (*said, *drawn)]
+    folder.write(prepared, picks, creator, events)
     return prepared.seconds | {"write": time.perf_counter() - begin}
-
-
-class _Progress:
-    """A bar of station-days; without a terminal, now and then a line."""
-
-    def __init__(self, total: int, before: int):
-        self.total, self.before, self.done = total, before, 0
-        self.begin = self.said = time.monotonic()
-        self.bar = tqdm(
-            total=total, initial=before, unit="station-day", disable=None, smoothing=0.05
-        )
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.close()
-
-    def step(self) -> None:
-        """One more is done."""
-        self.done += 1
-        self.bar.update()
-        now = time.monotonic()
-        if self.bar.disable and now - self.said >= LINE_EVERY_S:
-            self.said = now
-            each = (now - self.begin) / self.done
-            left = self.total - self.before - self.done
-            print(
-                f"{self.before + self.done}/{self.total} station-days, {60 / each:.1f} a minute, "
-                f"{datetime.timedelta(seconds=round(left * each))} left",
-                flush=True,
-            )
 
 
 def _found(plan: Plan, mine: list[StationDay], part: tuple[int, int]) -> str:

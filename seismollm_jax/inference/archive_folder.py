@@ -3,7 +3,9 @@
     settings.json                      what decides the picks; a folder has one
     manifest*.jsonl                    a line for each finished station-day; a shard has its own
     picks/NET.STA/YYYY-DDD.csv (.xml)  picks of a station-day
-    picks.csv picks.parquet coverage.csv   everything together, by time
+    events/NET.STA/YYYY-DDD.csv (.xml) its events, if they are asked for
+    pictures/, report/                 see `archive_pictures`
+    picks.csv picks.parquet coverage.csv   everything together, by time; events.* too
 
 A station-day counts as finished when its line is in the manifest, which is written after its picks.
 So a run may end at any moment: what has no whole line is done once more, over what is there.
@@ -16,24 +18,25 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import filelock
-import pandas as pd
 
 from seismollm_jax import atomic_files
-from seismollm_jax.inference import pick_output
+from seismollm_jax.inference import archive_tables
 from seismollm_jax.inference.archive_days import StationDay
 from seismollm_jax.inference.archive_plan import FileState
 from seismollm_jax.inference.archive_reading import Prepared
+from seismollm_jax.inference.archive_tables import EVENTS, PICKS, Table
+from seismollm_jax.inference.event_table import EventTable
 from seismollm_jax.inference.picks import PickList
 
 SETTINGS = "settings.json"
 COVERAGE = ("date", "trace_id", "channels", "read", "analysed", "edge", "left_out")
-_TEXTS = ("trace_id", "phase", "channel")
 
 
 class Done(NamedTuple):
@@ -43,6 +46,7 @@ class Done(NamedTuple):
     outputs: tuple[str, ...]
     picks: int
     finished: float
+    events: int = 0
 
 
 class Folder:
@@ -50,7 +54,8 @@ class Folder:
 
     Attributes:
         path: of the folder.
-        outputs: kinds of files of a station-day, "csv" and perhaps "quakeml".
+        outputs: kinds of files of a station-day, "csv" and perhaps "quakeml", "events" and those of
+            :mod:`seismollm_jax.inference.archive_pictures`.
         done: finished station-days, of all shards.
     """
 
@@ -61,9 +66,12 @@ class Folder:
         *,
         shard: tuple[int, int] = (0, 1),
         quakeml: bool = False,
+        events: bool = False,
+        pictures: Iterable[str] = (),
     ):
         self.path, self.settings = path, json.loads(json.dumps(settings))
-        self.outputs = ("csv", "quakeml") if quakeml else ("csv",)
+        asked = {"csv": True, "quakeml": quakeml, "events": events}
+        self.outputs = (*(kind for kind, is_asked in asked.items() if is_asked), *pictures)
         index, count = shard
         name = "manifest" if count == 1 else f"manifest-{index:04d}-of-{count:04d}"
         self._manifest_path = path / f"{name}.jsonl"
@@ -100,23 +108,30 @@ class Folder:
             entry is not None
             and entry.inputs == fingerprint(span, files)
             and set(self.outputs) <= set(entry.outputs)
-            and self.picks_path(day).exists()
+            and all(self.day_path(table, day).exists() for table in self.tables)
         )
 
-    def picks_path(self, day: StationDay) -> Path:
-        """The table of a station-day."""
-        return self.path / "picks" / day.station / f"{day.name}.csv"
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables of a station-day."""
+        return (PICKS, EVENTS) if "events" in self.outputs else (PICKS,)
 
-    def write(self, found: Prepared, picks: PickList, creator: str) -> None:
+    def day_path(self, table: Table, day: StationDay) -> Path:
+        """A table of a station-day."""
+        return self.path / table.name / day.station / f"{day.name}.csv"
+
+    def picks_path(self, day: StationDay) -> Path:
+        """The picks of a station-day."""
+        return self.day_path(PICKS, day)
+
+    def write(
+        self, found: Prepared, picks: PickList, creator: str, events: EventTable | None = None
+    ) -> None:
         """Write what a station-day gave, then its line of the manifest."""
-        day, path = found.day, self.picks_path(found.day)
-        for left in path.parent.glob(f".{day.name}.*.partial"):  # by a process that was killed
-            left.unlink()
-        with atomic_files.whole(path) as temporary:
-            picks.write_csv(str(temporary))
-        if "quakeml" in self.outputs:
-            with atomic_files.whole(path.with_suffix(".xml")) as temporary:
-                picks.to_quakeml(str(temporary), creator)
+        day = found.day
+        self._write_day(PICKS, day, picks.write_csv, lambda path: picks.to_quakeml(path, creator))
+        if events is not None:
+            self._write_day(EVENTS, day, events.write_csv, events.to_quakeml)
         inputs, finished = fingerprint(found.span, found.files), time.time()
         self._append(
             {
@@ -124,6 +139,8 @@ class Folder:
                 "date": day.date.isoformat(),
                 "day": day.day,
                 "picks": len(picks),
+                "phases": Counter(pick.phase for pick in picks),
+                "events": 0 if events is None else len(events),
                 "coverage": found.coverage,
                 "unreadable": found.unreadable,
                 "notes": found.notes,
@@ -136,7 +153,24 @@ class Folder:
                 "finished": finished,
             }
         )
-        self.done[day] = Done(inputs, self.outputs, len(picks), finished)
+        number = 0 if events is None else len(events)
+        self.done[day] = Done(inputs, self.outputs, len(picks), finished, number)
+
+    def _write_day(
+        self,
+        table: Table,
+        day: StationDay,
+        write_csv: Callable[[str], Any],
+        write_quakeml: Callable[[str], Any],
+    ) -> None:
+        path = self.day_path(table, day)
+        for left in path.parent.glob(f".{day.name}.*.partial"):  # by a process that was killed
+            left.unlink()
+        with atomic_files.whole(path) as temporary:
+            write_csv(str(temporary))
+        if "quakeml" in self.outputs:
+            with atomic_files.whole(path.with_suffix(".xml")) as temporary:
+                write_quakeml(str(temporary))
 
     def note_unreadable(self, path: Path, reason: str) -> None:
         """Enter a file that belongs to no station-day because it cannot be read."""
@@ -153,41 +187,51 @@ class Folder:
                     continue
                 day = StationDay(line["station"], line["day"])
                 entry = Done(
-                    line["inputs"], tuple(line["outputs"]), line["picks"], line["finished"]
+                    line["inputs"],
+                    tuple(line["outputs"]),
+                    line["picks"],
+                    line["finished"],
+                    line.get("events", 0),  # older ones have none
                 )
                 if day not in latest or latest[day].finished <= entry.finished:
                     latest[day] = entry
                     yield day, entry, line
 
-    def collect(self, *, parquet: bool = False) -> tuple[Path, int]:
-        """Put all finished station-days together; returns the table of picks and their number.
+    def collect(
+        self,
+        *,
+        parquet: bool = False,
+        look: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> dict[str, tuple[Path, int]]:
+        """Put all finished station-days together.
 
-        In memory are the picks of one day of all stations.
+        In memory are the rows of one day of all stations.
+
+        Args:
+            parquet: write Parquet too.
+            look: called with each event's row.
+
+        Returns:
+            For each table by name, its path and number of rows.
         """
         by_day: dict[int, list[StationDay]] = {}
         for day in self.done:
             by_day.setdefault(day.day, []).append(day)
-        output, count = self.path / "picks.csv", 0
-        with filelock.FileLock(self.path / "collect.lock"), ExitStack() as stack:
-            file = stack.enter_context(stack.enter_context(atomic_files.whole(output)).open("w"))
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(pick_output.COLUMNS)
-            table = None
-            if parquet:
-                target = stack.enter_context(atomic_files.whole(output.with_suffix(".parquet")))
-                table = stack.enter_context(_parquet(target))
-            for number in sorted(by_day):
-                rows = sorted((r for d in by_day[number] for r in self._rows(d)), key=_order)
-                writer.writerows(rows)
-                count += len(rows)
-                if table is not None:
-                    table.write_table(_arrow(rows))
+        found = {}
+        with filelock.FileLock(self.path / "collect.lock"):
+            for table in self.tables:
+                days = (
+                    [self.day_path(table, day) for day in by_day[number]]
+                    for number in sorted(by_day)
+                )
+                count = archive_tables.collect(
+                    *(table, self.path, days),
+                    parquet=parquet,
+                    look=look if table is EVENTS else None,
+                )
+                found[table.name] = self.path / f"{table.name}.csv", count
             self._collect_coverage()
-        return output, count
-
-    def _rows(self, day: StationDay) -> list[list[str]]:
-        with self.picks_path(day).open(encoding="utf-8", newline="") as file:
-            return list(csv.reader(file))[1:]
+        return found
 
     def _collect_coverage(self) -> None:
         with (
@@ -273,32 +317,3 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                     f"{path}, line {number}: no JSON ({error}); remove the line, and its "
                     "station-day is done again"
                 ) from error
-
-
-def _order(row: list[str]) -> tuple[str, str, str]:
-    trace_id, phase, moment = row[:3]
-    return moment, trace_id, phase
-
-
-def _arrow(rows: list[list[str]]) -> Any:
-    """Picks as a table of Arrow."""
-    import pyarrow  # slow to import
-
-    frame = pd.DataFrame(rows, columns=list(pick_output.COLUMNS))
-    columns: dict[str, Any] = {}
-    for name in pick_output.COLUMNS:
-        if name in _TEXTS:
-            columns[name] = pyarrow.array(frame[name].tolist(), pyarrow.string())
-        elif "time" in name:
-            values = pd.to_datetime(frame[name], utc=True, format="ISO8601")
-            columns[name] = pyarrow.array(values, pyarrow.timestamp("us", "UTC"))
-        else:
-            values = pd.to_numeric(frame[name].replace("", None))
-            columns[name] = pyarrow.array(values, pyarrow.float64(), from_pandas=True)
-    return pyarrow.table(columns)
-
-
-def _parquet(path: Path) -> Any:
-    import pyarrow.parquet
-
-    return pyarrow.parquet.ParquetWriter(path, _arrow([]).schema)

@@ -19,6 +19,7 @@ from seismollm_jax.data.resampling import grid_index
 from seismollm_jax.inference.archive_days import StationDay
 from seismollm_jax.inference.archive_plan import FileState, Plan
 from seismollm_jax.inference.coverage import Coverage
+from seismollm_jax.inference.events import EventPredictor
 from seismollm_jax.inference.predictor import Predictor
 from seismollm_jax.inference.streams import Segment
 
@@ -36,7 +37,8 @@ class Prepared:
         day: which one.
         span: begin and end, exclusive, of the time it answers for, ns since 1970-01-01.
         files: that were read, or should have been.
-        segments: with margins of the neighbouring days.
+        segments: with margins of the neighbouring days, at the picking network's sampling rate.
+        resampled: the same for networks of other sampling rates.
         coverage: a row an instrument, of `span` alone, see :func:`account`.
         unreadable: file and reason.
         notes: remarks on the data, also of the margins.
@@ -47,6 +49,7 @@ class Prepared:
     span: tuple[int, int]
     files: list[FileState]
     segments: list[Segment] = field(default_factory=list)
+    resampled: dict[float, list[Segment]] = field(default_factory=dict)
     coverage: list[dict[str, Any]] = field(default_factory=list)
     unreadable: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -56,9 +59,13 @@ class Prepared:
 class Reader:
     """Reads station-days; may be used by several threads."""
 
-    def __init__(self, plan: Plan, predictor: Predictor, options: dict[str, Any]):
+    def __init__(self, plan: Plan, predictor: Predictor | EventPredictor, options: dict[str, Any]):
         self.plan, self.predictor, self.options = plan, predictor, options
-        self.margin_ns = round((predictor.window / predictor.sampling_rate_hz + REACH_S) * 1e9)
+        if isinstance(predictor, EventPredictor):
+            reach_s = predictor.reach_s
+        else:
+            reach_s = predictor.window / predictor.sampling_rate_hz
+        self.margin_ns = round((reach_s + REACH_S) * 1e9)
         self._blocks, self._lock = BlockCache(), threading.Lock()
 
     def inputs(self, day: StationDay) -> tuple[tuple[int, int], list[FileState]]:
@@ -81,7 +88,12 @@ class Reader:
         stream.traces = [trace for trace in stream if self._wanted(trace, day.station)]
         read = time.perf_counter()
         remarks = Coverage()
-        found.segments, _ = self.predictor.segments(stream, coverage=remarks, **self.options)
+        if isinstance(self.predictor, EventPredictor):
+            records, _ = self.predictor.segments(stream, coverage=remarks, **self.options)
+            found.segments = records.pop(self.predictor.picking.sampling_rate_hz)
+            found.resampled = records
+        else:
+            found.segments, _ = self.predictor.segments(stream, coverage=remarks, **self.options)
         found.coverage = account(stream, found.segments, span)
         found.notes = remarks.notes[:MOST_NOTES]
         if more := len(remarks.notes) - len(found.notes):

@@ -1,7 +1,8 @@
-"""A picture of a continuous record with its probability curves and picks."""
+"""Pictures of continuous records with their probability curves and picks."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 
@@ -10,17 +11,22 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from seismollm_jax.inference import record_panels
 from seismollm_jax.inference.picks import Pick
+from seismollm_jax.inference.record_panels import Panel
 from seismollm_jax.inference.streams import Segment
 
 COLOURS = {"P": "#1f5fa8", "S": "#c8321e"}
 OTHER_COLOUR = "#3a7d44"
 TRACE_COLOUR = "#333333"
-LARGEST_BINS = 1500  # about one a pixel; longer records are drawn as ranges
+GAP_COLOUR = "#dddddd"
+PHASES = {"P": 1, "S": 2}  # channels of probability curves
 LONG_RECORD_S = 150  # drawn to the size of its ordinary events rather than its strongest
 LABELLED_PICKS = 16  # more of them and the letters would run into each other
+TOLD_PICKS = 2  # up to so many have their times in the legend
+WHOLE, SMALL = (10.0, 5.8), (5.2, 3.2)  # inches
+DPI = 110
 
 
 def plot_record(
@@ -47,76 +53,120 @@ def plot_record(
     Raises:
         ValueError: the curves have another length than the segment, or it is empty.
     """
-    samples = len(segment.data)
+    samples, phases = len(segment.data), PHASES if phases is None else phases
     if not samples or len(probability) != samples:
         raise ValueError(f"curves of {len(probability)} samples for a record of {samples}")
-    phases = {"P": 1, "S": 2} if phases is None else phases
-    rate = segment.sampling_rate_hz
-    start = dates.date2num(segment.start_time.datetime)
-    end = start + samples / rate / 86400
-    shown = [p for p in picks if start <= dates.date2num(p.peak_time.datetime) <= end]
+    panel = record_panels.panel(
+        segment.trace_id, segment.anchor, samples, segment.sampling_rate_hz, phases
+    )
+    panel.add(segment, probability, phases, picks)
+    draw(panel, component_order=component_order).savefig(path)
 
-    figure = Figure(figsize=(10, 5.8), dpi=110)
-    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.12, hspace=0.0))
+
+def png(panel: Panel, *, size: tuple[float, float] = WHOLE) -> bytes:
+    """A stretch as it is drawn by `draw`, as a PNG file."""
+    file = io.BytesIO()
+    draw(panel, size=size).savefig(file, format="png")
+    return file.getvalue()
+
+
+def draw(
+    panel: Panel, *, size: tuple[float, float] = WHOLE, component_order: str = "ZNE"
+) -> Figure:
+    """Three components with the picks, and below them the probability curves.
+
+    Args:
+        panel: the stretch.
+        size: of the figure, inches; `SMALL` leaves out what is no use there.
+        component_order: as of `plot_record`.
+    """
+    small = size[1] < 4
+    font = 8 if small else 10
+    start, end = _day(panel, 0), _day(panel, panel.samples)
+    figure = Figure(figsize=size, dpi=DPI)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(4, 1, sharex=True, height_ratios=[1, 1, 1, 0.8])
-    for column, axis in enumerate(axes[:3]):
-        name = segment.channels[column] or f"{component_order[column]}: none"
-        _draw_trace(axis, segment.data[:, column], segment.valid[:, column], start, rate)
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
-    for phase, channel in phases.items():
-        count = sum(p.phase == phase for p in shown)
-        label = f"{phase}: {count} pick{'s' * (count != 1)}"
-        _draw_curve(axes[3], probability[:, channel], _colour(phase), label, start, rate)
-    axes[3].set_xlim(start, end)
-    _draw_picks(axes, shown)
-    title = f"{segment.trace_id}   {segment.start_time.strftime('%Y-%m-%d')}"
-    axes[0].set_title(title, loc="left", fontsize=11, fontweight="bold", pad=26)
-    handles, labels = axes[3].get_legend_handles_labels()
-    axes[0].legend(
-        handles, labels, loc="lower right", bbox_to_anchor=(1.005, 1.16), fontsize=10,
-        ncols=len(labels), frameon=False,
+    # By hand: a layout that measures all texts takes as long as all the rest together.
+    edges = (0.52, 0.3, 0.5, 0.42) if small else (0.95, 0.22, 0.62, 0.58)
+    axes = figure.subplots(
+        4, 1, sharex=True, height_ratios=[1, 1, 1, 0.8],
+        gridspec_kw={
+            "left": edges[0] / size[0], "right": 1 - edges[1] / size[0],
+            "top": 1 - edges[2] / size[1], "bottom": edges[3] / size[1], "hspace": 0.06,
+        },
     )  # fmt: skip
-    _finish_axes(axes, start, end, segment)
-    figure.savefig(path)
+    for column, axis in enumerate(axes[:3]):
+        name = panel.channels[column] or f"{component_order[column]}: none"
+        _draw_trace(axis, panel, column, small)
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=font)
+    for phase, curve in panel.curves.items():
+        axes[3].plot(_times(panel), curve, color=_colour(phase), lw=1.1, label=_told(panel, phase))
+    axes[3].set_xlim(start, end)
+    _draw_picks(axes, panel.picks)
+    title = f"{panel.trace_id}   {panel.start_time.strftime('%Y-%m-%d')}"
+    # Points from the corner of the axes, wherever letters stand above the traces.
+    axes[0].annotate(
+        title, (0, 1), (0, 22 if small else 24), xycoords="axes fraction",
+        textcoords="offset points", fontsize=font + 1, fontweight="bold",
+    )  # fmt: skip
+    if not small:
+        axes[0].legend(
+            *axes[3].get_legend_handles_labels(), loc="lower right", ncols=len(panel.curves),
+            bbox_to_anchor=(1.01, 1.16), fontsize=font, frameon=False, borderpad=0,
+        )  # fmt: skip
+    _finish_axes(axes, panel, font)
+    return figure
 
 
-def _draw_trace(
-    axis: Axes, data: np.ndarray, valid: np.ndarray, start: float, rate_hz: float
-) -> None:
-    if not valid.any():
+def _told(panel: Panel, phase: str) -> str:
+    """The picks of a phase in words: times and probabilities, or how many there are."""
+    picks = [pick for pick in panel.picks if pick.phase == phase]
+    if not 0 < len(picks) <= TOLD_PICKS:
+        return f"{phase}: {len(picks)} picks"
+    told = [f"{clock(pick)} ({pick.peak_value:.2f})" for pick in picks]
+    return f"{phase} {', '.join(told)}"
+
+
+def clock(pick: Pick) -> str:
+    """Time of a pick in its day, to a hundredth of a second."""
+    time = pick.peak_time + 0.005
+    return f"{time.strftime('%H:%M:%S')}.{time.microsecond // 10_000:02d}"
+
+
+def _draw_trace(axis: Axes, panel: Panel, column: int, small: bool) -> None:
+    low, high = (values[:, column].astype(np.float64) for values in (panel.low, panel.high))
+    there = np.isfinite(low)
+    if not there.any():
         axis.text(0.5, 0.5, "no data", transform=axis.transAxes, ha="center", va="center")
         axis.set_yticks([])
         return
-    centred = np.where(valid, data - np.median(data[valid]), np.nan)
-    if len(data) <= 2 * LARGEST_BINS:
-        axis.plot(_times(len(data), start, rate_hz), centred, color=TRACE_COLOUR, lw=0.6)
+    centre = np.median((low[there] + high[there]) / 2)
+    low, high = low - centre, high - centre
+    if panel.size == 1:
+        axis.plot(_times(panel), low, color=TRACE_COLOUR, lw=0.6)
     else:
-        low, high, times = _ranges(centred, start, rate_hz)
         # Half a line width of height, so that quiet stretches stay visible.
-        axis.fill_between(times, low, high, color=TRACE_COLOUR, lw=0.5)
-    largest = limit = float(np.nanmax(np.abs(centred)))
-    text = f"largest {largest:.3g}"
-    if len(data) > LONG_RECORD_S * rate_hz:  # or one strong event would flatten all others
-        _, peaks, _ = _ranges(np.abs(centred), start, rate_hz)
+        axis.fill_between(_times(panel), low, high, color=TRACE_COLOUR, lw=0.5)
+    peaks = np.fmax(np.abs(low), np.abs(high))
+    largest = limit = float(np.nanmax(peaks))
+    text = f"largest {_amount(largest)}"
+    if panel.seconds > LONG_RECORD_S:  # or one strong event would flatten all others
         limit = float(np.nanpercentile(peaks, 97))
-        text = f"clipped at {limit:.3g}, largest {largest:.3g}" if limit < largest else text
+        if limit < largest:
+            text = f"clipped at {_amount(limit)}, largest {_amount(largest)}"
     if limit > 0:
         axis.set_ylim(-1.12 * limit, 1.12 * limit)
     axis.set_yticks([])
-    axis.text(
-        0.995, 0.04, text, transform=axis.transAxes, ha="right", va="bottom", fontsize=8,
-        color="#555555", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-    )  # fmt: skip
+    if not small:
+        axis.text(
+            0.995, 0.04, text, transform=axis.transAxes, ha="right", va="bottom", fontsize=8,
+            color="#555555",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+        )  # fmt: skip
 
 
-def _draw_curve(
-    axis: Axes, curve: np.ndarray, colour: str, label: str, start: float, rate_hz: float
-) -> None:
-    times, values = _times(len(curve), start, rate_hz), np.asarray(curve, np.float64)
-    if len(curve) > 2 * LARGEST_BINS:
-        _, values, times = _ranges(values, start, rate_hz)
-    axis.plot(times, values, color=colour, lw=1.1, label=label)
+def _amount(value: float) -> str:
+    """Three figures; without an exponent where it is some counts."""
+    return f"{value:,.0f}" if 100 <= value < 1e7 else f"{value:.3g}"
 
 
 def _draw_picks(axes: np.ndarray, shown: Sequence[Pick]) -> None:
@@ -132,28 +182,29 @@ def _draw_picks(axes: np.ndarray, shown: Sequence[Pick]) -> None:
             _label(axes[0], when, pick.phase, colour, shown)
 
 
-def _finish_axes(axes: np.ndarray, start: float, end: float, segment: Segment) -> None:
-    empty = np.concatenate([[False], ~segment.valid.any(1), [False]])
-    day = 86400 * segment.sampling_rate_hz
-    for first, last in np.flatnonzero(np.diff(empty)).reshape(-1, 2):
+def _finish_axes(axes: np.ndarray, panel: Panel, font: int) -> None:
+    for first, last in panel.gaps:
         for axis in axes:
-            axis.axvspan(start + first / day, start + last / day, color="#dddddd", lw=0, zorder=0)
+            axis.axvspan(_day(panel, first), _day(panel, last), color=GAP_COLOUR, lw=0, zorder=0)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=9)
+        axis.tick_params(labelsize=font - 1)
     for axis in axes[:3]:
         axis.spines["bottom"].set_visible(False)
         axis.tick_params(bottom=False)
     bottom = axes[3]
     bottom.set_ylim(0, 1.08)
-    bottom.set_yticks([0, 0.5, 1])
-    bottom.set_ylabel("probability", fontsize=10)
-    locator = dates.AutoDateLocator(minticks=4, maxticks=9)
+    bottom.set_yticks([0, 1] if font < 10 else [0, 0.5, 1])
+    locator = dates.AutoDateLocator(minticks=3 if font < 10 else 4, maxticks=6 if font < 10 else 9)
     bottom.xaxis.set_major_locator(locator)
-    seconds = (end - start) * 86400
-    pattern = "%H:%M:%S" if seconds < 1200 else "%H:%M"
+    pattern = "%H:%M:%S" if panel.seconds < 1200 else "%H:%M"
     bottom.xaxis.set_major_formatter(dates.DateFormatter(pattern))
-    bottom.set_xlabel(f"time (UTC), {segment.start_time.strftime('%Y-%m-%d')}", fontsize=10)
+    if font < 10:
+        bottom.set_xlabel("UTC", fontsize=font, labelpad=1)
+        return
+    bottom.set_ylabel("probability", fontsize=font)
+    date = panel.start_time.strftime("%Y-%m-%d")
+    bottom.set_xlabel(f"time (UTC), {date}; amplitudes in the unit of the record", fontsize=font)
 
 
 def _label(axis: Axes, when: float, phase: str, colour: str, shown: Sequence[Pick]) -> None:
@@ -168,22 +219,16 @@ def _label(axis: Axes, when: float, phase: str, colour: str, shown: Sequence[Pic
     )  # fmt: skip
 
 
-def _times(samples: int, start: float, rate_hz: float) -> np.ndarray:
-    return start + np.arange(samples) / rate_hz / 86400
+def _day(panel: Panel, sample: float) -> float:
+    """Time of a sample of a stretch as matplotlib counts it, in days."""
+    start = dates.date2num(panel.start_time.datetime)
+    return start + sample / panel.sampling_rate_hz / 86400
 
 
-def _ranges(
-    data: np.ndarray, start: float, rate_hz: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lowest and highest value of each bin and its middle; nan where a bin has no value."""
-    size = -(-len(data) // LARGEST_BINS)
-    padded = np.concatenate([data, np.full(-len(data) % size, np.nan)]).reshape(-1, size)
-    empty = np.isnan(padded).all(1)
-    low = np.where(np.isnan(padded), np.inf, padded).min(1)
-    high = np.where(np.isnan(padded), -np.inf, padded).max(1)
-    low[empty] = high[empty] = np.nan
-    times = start + (np.arange(len(low)) + 0.5) * size / rate_hz / 86400
-    return low, high, times
+def _times(panel: Panel) -> np.ndarray:
+    """The middle of each bin, as matplotlib counts time."""
+    start, step = _day(panel, (panel.size - 1) / 2), panel.size / panel.sampling_rate_hz / 86400
+    return start + np.arange(len(panel.low)) * step
 
 
 def _colour(phase: str) -> str:

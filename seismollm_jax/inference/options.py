@@ -25,6 +25,8 @@ class Options:
         flexible_horizontal_components: take components 1 and 2 for N and E.
         P_threshold: smallest probability of a P pick; None takes the predictor's.
         S_threshold: the same of S.
+        detection_threshold: of a network that detects events: where the probability is above it, an
+            event is in progress; None takes the predictor's.
         edge_s: seconds beside gaps, ends and dead stretches of a component without an answer.
         inventory: of ObsPy; turns components whose orientation deviates to up, north and east.
     """
@@ -37,6 +39,7 @@ class Options:
     flexible_horizontal_components: bool = True
     P_threshold: float | None = None
     S_threshold: float | None = None
+    detection_threshold: float | None = None
     edge_s: float = EDGE_S
     inventory: Inventory | None = None
 
@@ -66,7 +69,8 @@ def parse(options: Mapping[str, Any], window: int) -> Options:
         raise ValueError(f"batch_size is {made.batch_size}; it must be at least 1")
     if not made.edge_s >= 0:
         raise ValueError(f"edge_s is {made.edge_s}; it must not be negative")
-    for phase, value in made.thresholds.items():
-        if not 0 <= value <= 1:
+    given = {**made.thresholds, "detection": made.detection_threshold}
+    for phase, value in given.items():
+        if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{phase}_threshold is {value}; it must lie between 0 and 1")
     return made

@@ -49,7 +49,7 @@ def orient(
         """Azimuth and dip of whatever fills the column, None if unknown or nothing does."""
         for span in spans:
             if span.column == column and span.first <= first and end <= span.end:
-                found = _orientation(inventory, segment, span.channel, segment.time(first))
+                found = orientation_of(inventory, segment, span.channel, segment.time(first))
                 if found is None and span.channel not in said:
                     said.add(span.channel)
                     coverage.note(
@@ -92,9 +92,10 @@ def orient(
             segment.data[part, column][both] = values[both]
 
 
-def _orientation(
+def orientation_of(
     inventory: Inventory, segment: Segment, channel: str, time: UTCDateTime
 ) -> tuple[float, float] | None:
+    """Azimuth and dip of a segment's channel at a time, degrees; None if they are not known."""
     network, station, location, _ = segment.trace_id.split(".")
     try:
         found = inventory.get_orientation(f"{network}.{station}.{location}.{channel}", time)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from obspy import UTCDateTime
+from obspy import Inventory, UTCDateTime
 from obspy.core.event import Catalog
 
-from seismollm_jax.inference import pick_output
+from seismollm_jax.inference import amplitudes, pick_output
+from seismollm_jax.inference.detections import DetectionList
 from seismollm_jax.inference.quality import snr_db, uncertainty
 from seismollm_jax.inference.streams import Segment
 from seismollm_jax.metrics.peaks import find_peaks
@@ -37,6 +38,10 @@ class Pick:
         snr_db: of ground motion in the 2 s after and the 5 s before the pick.
         channel: code of the component that the phase is usually read on, if it has data: the
             vertical for P, a horizontal for S.
+        peak_velocity_m_s: peak ground velocity, see :mod:`seismollm_jax.inference.amplitudes`; None
+            without an inventory.
+        peak_period_s: of the swing with that velocity.
+        no_amplitude: why there is none although there is an inventory.
     """
 
     trace_id: str
@@ -51,6 +56,9 @@ class Pick:
     uncertainty_s: float | None = None
     snr_db: float | None = None
     channel: str = ""
+    peak_velocity_m_s: float | None = None
+    peak_period_s: float | None = None
+    no_amplitude: str = ""
 
 
 class PickList(list[Pick]):
@@ -88,7 +96,7 @@ class PickList(list[Pick]):
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row a pick, by time, in SeisBench's columns, and uncertainty_s, snr_db and channel."""
+        """A row a pick, by time, in SeisBench's columns, and uncertainty_s, snr_db and more."""
         return pick_output.to_dataframe(self)
 
     def to_catalog(self, creator: str = "seismollm_jax") -> Catalog:
@@ -112,11 +120,13 @@ class ClassifyOutput:
         creator: name of the model.
         picks: by time.
         coverage: what came in, was analysed and was masked.
+        detections: by time; of a network that detects events.
     """
 
     creator: str
     picks: PickList
     coverage: object
+    detections: DetectionList = field(default_factory=DetectionList)
 
 
 def pick_segment(
@@ -126,6 +136,7 @@ def pick_segment(
     thresholds: Mapping[str, float],
     min_distance_s: float,
     component_order: str = "ZNE",
+    inventory: Inventory | None = None,
 ) -> PickList:
     """Pick every arrival on a segment's probability curves.
 
@@ -136,6 +147,7 @@ def pick_segment(
         thresholds: smallest probability of a pick, by phase.
         min_distance_s: of two peaks of a phase this close or closer the higher one stays.
         component_order: of the segment.
+        inventory: with responses, for amplitudes.
 
     Returns:
         Picks in order of time, placed at the top of the parabola through the highest sample and its
@@ -177,6 +189,8 @@ def pick_segment(
                 )
             )
     found.sort(key=lambda pick: (pick.peak_time, pick.phase))
+    if inventory is not None:
+        amplitudes.measure(found, segment, inventory)
     return found
 
 

@@ -1,8 +1,8 @@
 """A trained network ready for use, on windows and on continuous records."""
 
 import dataclasses
-import functools
-from collections.abc import Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from seismollm_jax.inference import options as settings
 from seismollm_jax.inference import streams
 from seismollm_jax.inference.annotate import annotate_segments, normalised_window, to_stream
 from seismollm_jax.inference.coverage import Coverage
+from seismollm_jax.inference.detections import DetectionList, detect_segment, merged_detections
+from seismollm_jax.inference.network import Network
 from seismollm_jax.inference.picks import ClassifyOutput, PickList, merged, pick_segment
 from seismollm_jax.inference.streams import Segment
-from seismollm_jax.inference.windows import inner_starts
-from seismollm_jax.models.state import merge
+from seismollm_jax.inference.windows import channels_last, inner_starts
 from seismollm_jax.parallel import layout_over
 from seismollm_jax.tasks import thresholds
 from seismollm_jax.tasks.base import Arrays
@@ -32,6 +33,7 @@ class Predictor:
     """A network with its task and its preprocessing contract; see `load`.
 
     Attributes:
+        name: of the model family, for the names of traces.
         experiment: task, model settings, preprocessing; its context has the thresholds in use.
         thresholds: these and where they are from, see `tasks.thresholds.decide`; empty for tasks
             without.
@@ -40,9 +42,8 @@ class Predictor:
         batch_size: windows in a pass, at most. Fewer are filled up to a power of two, so that a few
             compilations serve all calls.
         devices: among which the windows of a pass are divided.
+        network: its inference graph on them.
     """
-
-    name = "SeisMoLLM"
 
     def __init__(
         self,
@@ -59,20 +60,12 @@ class Predictor:
             made.task, made.context, description, operating_point, given
         )
         self.experiment: Experiment = dataclasses.replace(made, context=context)
+        self.name = self.experiment.family.title
         self.description, self.path, self.batch_size = description, stored.path, batch_size
         layout = layout_over(jax.local_devices()[:devices])
         self.devices = layout.devices
-        self._arrays = layout.replicate((stored.params, stored.frozen, stored.stats))
-        graphdef = self.experiment.abstract().graphdef
-        precision = description["config"]["precision"]["matmul"]
-
-        @functools.partial(jax.jit, in_shardings=(layout.replicated, layout.batched))
-        def run(arrays: Any, x: jax.Array) -> jax.Array:
-            model: Any = merge(graphdef, *arrays)
-            with jax.default_matmul_precision(precision):
-                return model(x)
-
-        self._run = functools.partial(run, self._arrays)
+        self.network = Network(self.experiment, stored, layout)
+        self._run = self.network.run
 
     @property
     def window(self) -> int:
@@ -84,8 +77,8 @@ class Predictor:
         """Sampling rate the network was trained on."""
         return self.experiment.context.sampling_rate_hz
 
-    def _forward(self, x: np.ndarray) -> np.ndarray:
-        """(windows, samples, 3) normalised -> output, channels last, any number of windows."""
+    def _forward(self, x: np.ndarray, run: Callable[[np.ndarray], Any] | None = None) -> Any:
+        """What a program gives, by default the output, for normalised (windows, samples, 3)."""
         outputs = []
         for start in range(0, len(x), self.batch_size):
             batch = x[start : start + self.batch_size]
@@ -93,8 +86,9 @@ class Predictor:
             size = -(-size // self.devices) * self.devices
             filled = np.zeros((size, *x.shape[1:]), np.float32)
             filled[: len(batch)] = batch
-            outputs.append(np.asarray(self._run(filled))[: len(batch)])
-        return np.concatenate(outputs)
+            found = jax.device_get((run or self._run)(filled))
+            outputs.append(jax.tree.map(operator.itemgetter(slice(len(batch))), found))
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """The network's output for normalised windows.
@@ -105,8 +99,9 @@ class Predictor:
                 network takes.
 
         Returns:
-            float32: picking (windows, 3, samples): neither, P, S; polarity (windows, 2): up, down;
-            magnitude (windows, 1); back_azimuth (windows, 2): cosine, sine; distance (windows, 1)
+            float32: picking (windows, 3, samples): neither or, in its form "detection", event, then
+            P, S; polarity (windows, 2): up, down; magnitude (windows, 1); back_azimuth (windows,
+            2): cosine, sine or, in its form "angle", (windows, 1) in degrees; distance (windows, 1)
             in km.
 
         Raises:
@@ -124,16 +119,25 @@ class Predictor:
 
         Returns:
             Answers by name, one row a window. picking: p_sample and s_sample (windows, picks)
-            int64, -10000000 where there is none, p_probability and s_probability. polarity:
-            polarity (windows, 2), probabilities of up and down. magnitude, distance_km,
-            back_azimuth_deg: (windows, 1).
+            int64, -10000000 where there is none, p_probability and s_probability; in its form
+            "detection" also detection (windows, 2 * events), first and last samples, [1, 0] where
+            there is none, and detection_probability (windows, events). polarity: polarity
+            (windows, 2), probabilities of up and down. magnitude, distance_km, back_azimuth_deg:
+            (windows, 1).
 
         Raises:
             ValueError: another shape, or samples that are not finite.
         """
         windows = self._checked(x)
         normalised = np.stack([self.normalise(window) for window in windows])
-        return self.experiment.task.decode(self._forward(normalised), self.experiment.context)
+        task, context, decode = self.experiment.task, self.experiment.context, self.network.decode
+        if decode is None:
+            return task.decode(self._forward(normalised), context)
+        answers = self._forward(normalised, lambda batch: decode(batch, context))
+        return {
+            name: found.astype(np.int64) if found.dtype == np.int32 else found
+            for name, found in answers.items()
+        }
 
     def annotate(self, stream: Iterable[Trace], **options: Any) -> Stream:
         """Probability curves of continuous records.
@@ -144,8 +148,9 @@ class Predictor:
 
         Returns:
             Traces at `sampling_rate_hz` with the channels "SeisMoLLM_P_HH", "SeisMoLLM_S_HH" and
-            "SeisMoLLM_N_HH" (neither), the last part being band and instrument code. There is a
-            trace for each stretch with an answer, so gaps divide them.
+            "SeisMoLLM_N_HH" (neither) or "SeisT_D_HH" (event in progress), as the model and its
+            form are, the last part being band and instrument code. There is a trace for each
+            stretch with an answer, so gaps divide them.
 
         Raises:
             TypeError: an option that does not exist.
@@ -159,7 +164,7 @@ class Predictor:
         return found
 
     def classify(self, stream: Iterable[Trace], **options: Any) -> ClassifyOutput:
-        """Picks on continuous records, and the account of what was analysed.
+        """Picks and detections on continuous records, and the account of what was analysed.
 
         Args:
             stream: as of `annotate`.
@@ -170,11 +175,11 @@ class Predictor:
             ValueError: a value that cannot be, or the task gives one answer a window.
         """
         segments, coverage = self.segments(stream, **options)
-        picks = merged(
-            self.picks(segment, curves, **options)
-            for segment, curves in self.curves(segments, **options)
-        )
-        return ClassifyOutput(self.name, picks, coverage)
+        picks, events = [], []
+        for segment, curves in self.curves(segments, **options):
+            picks.append(self.picks(segment, curves, **options))
+            events.append(self.detections(segment, curves, **options))
+        return ClassifyOutput(self.name, merged(picks), coverage, merged_detections(events))
 
     def segments(
         self, stream: Iterable[Trace], *, coverage: Coverage | None = None, **options: Any
@@ -227,17 +232,31 @@ class Predictor:
         Args:
             segment: the record.
             curves: as `curves` gives.
-            **options: as of `annotate`; the thresholds are used.
+            **options: as of `annotate`; thresholds and inventory are used.
         """
         own, labels = self.experiment.context.options, self.experiment.task.labels
         thresholds = {"P": own.p_threshold, "S": own.s_threshold}
+        chosen = settings.parse(options, self.window)
         return pick_segment(
             curves,
             segment,
             {"P": labels.index("p"), "S": labels.index("s")},
-            thresholds | settings.parse(options, self.window).thresholds,
+            thresholds | chosen.thresholds,
             own.min_peak_distance_s,
+            inventory=chosen.inventory,
         )
+
+    def detections(self, segment: Segment, curves: np.ndarray, **options: Any) -> DetectionList:
+        """Events in progress on the curves of a segment, with arguments as of `picks`.
+
+        None of a network that does not detect events.
+        """
+        own, labels = self.experiment.context.options, self.experiment.task.labels
+        if "detection" not in labels:
+            return DetectionList()
+        chosen = settings.parse(options, self.window).detection_threshold
+        threshold = own.detection_threshold if chosen is None else chosen
+        return detect_segment(curves[:, labels.index("detection")], segment, threshold)
 
     def windows(self, segment: Segment, *, overlap: float = 0.5) -> pd.DataFrame:
         """Answers of a task with one answer a window: one row for each window of the segment.
@@ -265,8 +284,14 @@ class Predictor:
             }
         )
 
+    def export(self, path: str | Path, **how: Any) -> Path:
+        """Writes the network for serving: see :func:`seismollm_jax.inference.export.write`."""
+        from seismollm_jax.inference import export  # which imports this module
+
+        return export.write(self, path, **how)
+
     def _checked(self, x: np.ndarray) -> np.ndarray:
-        windows = _channels_last(x)
+        windows = channels_last(x)
         experiment = self.experiment
         experiment.family.check_window(
             experiment.settings, experiment.task.output, windows.shape[1]
@@ -284,23 +309,6 @@ class Predictor:
                 f"{task.name} answers per {'sample' if task.output.per_sample else 'window'}: use "
                 f"`{'annotate' if task.output.per_sample else 'windows'}`"
             )
-
-
-def _channels_last(x: np.ndarray) -> np.ndarray:
-    """Checks (windows, 3, samples) and turns it into (windows, samples, 3) float32."""
-    x = np.asarray(x)
-    if x.ndim != 3 or x.shape[1] != 3 or not len(x):
-        raise ValueError(
-            f"windows have shape {x.shape}; (windows, 3, samples) is needed, components Z, N, E"
-        )
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-        x = np.asarray(x, np.float32)
-    if not np.isfinite(x).all():
-        bad = np.flatnonzero(~np.isfinite(x).all((1, 2))).tolist()
-        raise ValueError(
-            f"windows {bad[:10]} hold samples that are not finite; fill the gaps first"
-        )
-    return np.ascontiguousarray(x.swapaxes(1, 2), np.float32)
 
 
 def load(

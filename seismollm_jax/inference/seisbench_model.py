@@ -14,10 +14,8 @@ import numpy as np
 
 from seismollm_jax.inference import predictor as predictors
 
-CITATION = (
-    "SeisMoLLM: seismic monitoring with a pretrained language model, in the JAX implementation "
-    "seismollm_jax"
-)
+CITATION = "{}, a network for seismic monitoring, in the JAX implementation seismollm_jax"
+DETECTION = "Detection"  # what SeisBench calls that curve; the others are called by a letter
 
 
 def from_checkpoint(directory: str | Path, **options: Any) -> Any:
@@ -37,7 +35,7 @@ def from_checkpoint(directory: str | Path, **options: Any) -> Any:
         ValueError: the network is not a picker.
     """
     try:
-        made = _model_class()
+        make = _model_class()
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{error}: install SeisBench with pip install 'seismollm_jax[seisbench]'"
@@ -48,7 +46,7 @@ def from_checkpoint(directory: str | Path, **options: Any) -> Any:
             f"{found.path} is for {found.experiment.task.name}; SeisBench's annotate and classify "
             "need a network for picking"
         )
-    return made(found)
+    return type(found.name, (make,), {})(found)  # SeisBench names models after their class
 
 
 @functools.cache
@@ -58,7 +56,7 @@ def _model_class() -> type:
     from seisbench.models import WaveformModel
     from seisbench.util import ClassifyOutput, PickList
 
-    class SeisMoLLM(WaveformModel):
+    class Picker(WaveformModel):
         """A trained picker behind SeisBench's interface.
 
         Attributes:
@@ -69,23 +67,28 @@ def _model_class() -> type:
             **WaveformModel._annotate_args,
             "blinding": ("Samples at the beginning and end of each window without answer", (0, 0)),
             "*_threshold": ("Smallest probability of a pick", 0.3),
+            "detection_threshold": ("Of networks that detect events: their probability", 0.5),
         }
 
         def __init__(self, predictor: predictors.Predictor) -> None:
             window, context = predictor.window, predictor.experiment.context
             super().__init__(
-                citation=CITATION,
+                citation=CITATION.format(predictor.name),
                 component_order="ZNE",
                 sampling_rate=predictor.sampling_rate_hz,
                 output_type="array",
                 in_samples=window,
                 pred_sample=(0, window),
-                labels=[name[:1].upper() for name in predictor.experiment.task.labels],
+                labels=[
+                    DETECTION if name == "detection" else name[:1].upper()
+                    for name in predictor.experiment.task.labels
+                ],
                 default_args={
                     "overlap": window // 2,
                     "batch_size": predictor.batch_size,
                     "P_threshold": context.options.p_threshold,
                     "S_threshold": context.options.s_threshold,
+                    "detection_threshold": context.options.detection_threshold,
                 },
             )
             self.predictor = predictor
@@ -111,16 +114,21 @@ def _model_class() -> type:
             return batch
 
         def classify_aggregate(self, annotations: Any, argdict: dict[str, Any]) -> Any:
-            """Picks of P and S on the annotations."""
+            """Picks of P and S on the annotations, and detections if there is a curve of them."""
             picks = PickList()
-            for phase in self.labels:
-                if phase != "N":
-                    picks += self.picks_from_annotations(
-                        annotations.select(channel=f"{self.name}_{phase}"),
-                        argdict[f"{phase}_threshold"],
-                        phase,
-                    )
-            return ClassifyOutput(self.name, picks=PickList(sorted(picks)))
+            for phase in "PS":
+                picks += self.picks_from_annotations(
+                    annotations.select(channel=f"{self.name}_{phase}"),
+                    argdict[f"{phase}_threshold"],
+                    phase,
+                )
+            found = {"picks": PickList(sorted(picks))}
+            if DETECTION in self.labels:
+                found["detections"] = self.detections_from_annotations(
+                    annotations.select(channel=f"{self.name}_{DETECTION}"),
+                    argdict["detection_threshold"],
+                )
+            return ClassifyOutput(self.name, **found)
 
         def save(self, *arguments: Any, **options: Any) -> None:
             """Not possible: the network is none of PyTorch's.
@@ -133,4 +141,4 @@ def _model_class() -> type:
                 "python convert_weights.py to-torch"
             )
 
-    return SeisMoLLM
+    return Picker

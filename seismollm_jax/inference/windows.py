@@ -164,3 +164,24 @@ class Stitcher:
             else:
                 self.total[self.weight == 0] = np.nan
         return self.total
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """Checks (windows, 3, samples) and turns it into (windows, samples, 3) float32.
+
+    Raises:
+        ValueError: another shape, or samples that are not finite.
+    """
+    x = np.asarray(x)
+    if x.ndim != 3 or x.shape[1] != 3 or not len(x):
+        raise ValueError(
+            f"windows have shape {x.shape}; (windows, 3, samples) is needed, components Z, N, E"
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        x = np.asarray(x, np.float32)
+    if not np.isfinite(x).all():
+        bad = np.flatnonzero(~np.isfinite(x).all((1, 2))).tolist()
+        raise ValueError(
+            f"windows {bad[:10]} hold samples that are not finite; fill the gaps first"
+        )
+    return np.ascontiguousarray(x.swapaxes(1, 2), np.float32)

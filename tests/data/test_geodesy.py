@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obspy.geodetics import gps2dist_azimuth
 
-from seismollm_jax.data.geodesy import distance_and_back_azimuth
+from seismollm_jax.data.geodesy import destination, distance_and_back_azimuth
 
 latitudes = st.integers(-8_990_000, 8_990_000).map(lambda steps: steps / 1e5)
 
@@ -35,3 +35,22 @@ def test_distances_of_impossible_coordinates_are_missing() -> None:
     assert np.isnan(found[0][1:3]).all()
     assert np.isnan(found[1][:3]).all()
     assert found[1][3] == pytest.approx(180)
+
+
+@given(latitudes, longitudes, st.integers(0, 3599), st.integers(1, 2_000_000))
+def test_destinations_are_where_they_should_be(
+    latitude: float, longitude: float, tenths: int, metres: int
+) -> None:
+    azimuth, distance = tenths / 10, metres / 1000
+    start = np.array([latitude]), np.array([longitude])
+    end = destination(*start, np.array([azimuth]), np.array([distance]))
+    found, back = distance_and_back_azimuth(*start, *end)
+    assert found[0] == pytest.approx(distance, abs=1e-5)
+    assert abs((back[0] - azimuth + 180) % 360 - 180) * np.radians(1) * distance < 1e-5
+    assert -180 <= end[1][0] < 180
+
+
+def test_destinations_of_missing_values_are_missing() -> None:
+    latitude, longitude = destination(*np.array([[10.0, 0], [20, 0], [0, np.nan], [0, 1]]))
+    assert (latitude[0], longitude[0]) == pytest.approx((10, 20))
+    assert np.isnan([latitude[1], longitude[1]]).all()

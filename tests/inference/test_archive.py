@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from obspy import UTCDateTime, read_events
 
-from seismollm_jax.inference import archive, archive_folder
+from seismollm_jax.inference import archive, archive_folder, archive_progress
 from seismollm_jax.inference.archive import Job
 from seismollm_jax.inference.archive_days import Selection
 from seismollm_jax.inference.predictor import Predictor
@@ -131,7 +131,7 @@ def test_shards_together_are_the_single_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(archive, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(archive_progress, "LINE_EVERY_S", 0.0)
     said: list[str] = []
     job = Job(inputs=(str(sds),), output=tmp_path)
     for index in range(2):

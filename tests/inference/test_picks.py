@@ -168,6 +168,8 @@ def test_table_of_picks(tmp_path):
         "start_time": "2024-03-01T12:00:01.170000Z",
         "end_time": "2024-03-01T12:00:01.470000Z",
         "channel": "HHZ",
+        "peak_velocity_m_s": "",
+        "peak_period_s": "",
     }
     assert [UTCDateTime(row["time"]) for row in rows] == [START, START + 1]
     assert PickList([made(snr_db=None)]).write_csv(path) == 1

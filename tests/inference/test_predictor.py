@@ -17,6 +17,7 @@ from seismollm_jax.inference.streams import Segment
 from seismollm_jax.metrics.phases import NO_PICK
 from seismollm_jax.models.state import merge
 from seismollm_jax.training.saved import CheckpointError
+from seismollm_jax.training.saved import load as read_checkpoint
 from tests import setups
 
 WINDOW, RATE = 640, 100.0
@@ -61,7 +62,9 @@ def ready(windows: int, samples: int = WINDOW) -> np.ndarray:
 
 def direct(predictor: Predictor, x: np.ndarray) -> np.ndarray:
     """The network by itself, windows one after the other; channels last."""
-    model: Any = merge(predictor.experiment.abstract().graphdef, *predictor._arrays)
+    stored = read_checkpoint(predictor.path)
+    arrays = stored.params, stored.frozen, stored.stats
+    model: Any = merge(predictor.experiment.abstract().graphdef, *arrays)
     run = jax.jit(lambda window: model(window))
     return np.concatenate([np.asarray(run(window.T[None])) for window in x])
 

@@ -82,6 +82,22 @@ def test_picks_are_those_of_the_annotations(model: Any) -> None:
     assert len(model.classify(stream, P_threshold=float(low)).picks) > 0
 
 
+def test_detections(folder: Path) -> None:
+    pytest.importorskip("seisbench")
+    changes = {"options.form": "detection", "options.detection_threshold": 0.9}
+    setups.save_random(folder / "detection", setups.config("picking", changes=changes))
+    model = seisbench_model.from_checkpoint(folder / "detection")
+    assert model.labels == ["Detection", "P", "S"]
+    assert model.default_args["detection_threshold"] == 0.9
+    stream = record(3 * WINDOW)
+    (curve,) = model.annotate(stream).select(channel="SeisMoLLM_Detection")
+    threshold = float(np.quantile(curve.data, 0.9))
+    found = model.classify(stream, detection_threshold=threshold)
+    assert len(found.detections) > 0
+    assert {one.trace_id for one in found.detections} == {"XX.ABC."}
+    assert {pick.phase for pick in found.picks} <= {"P", "S"}
+
+
 def test_blinding(model: Any) -> None:
     found = model.annotate(record(WINDOW), blinding=(50, 30))
     assert {len(trace) for trace in found} == {WINDOW - 80}
