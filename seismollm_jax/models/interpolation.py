@@ -94,10 +94,13 @@ def _by_products(band: Band, x: jax.Array) -> jax.Array:
     place = start - first[:, None, None]
     column = jnp.arange(size, dtype=jnp.int32)
     entries = (jnp.where(column == place + k, weights[:, :, k], 0) for k in range(width))
-    matrix = functools.reduce(jnp.add, entries)  # (blocks, BLOCK, size)
-    parts = jnp.stack([x[:, i : i + size] for i in first], 1)  # (batch, blocks, size, channels)
-    products = jnp.einsum("nij,bnjc->bnic", matrix.astype(x.dtype), parts, precision="highest")
-    return products.reshape(x.shape[0], blocks * BLOCK, x.shape[2])[:, :rows]
+    matrices = functools.reduce(jnp.add, entries).astype(x.dtype)  # (blocks, BLOCK, size)
+    # One product for each block: a single one for all would need their samples side by side.
+    products = [
+        jnp.einsum("ij,bjc->bic", matrix, x[:, i : i + size], precision="highest")
+        for matrix, i in zip(matrices, first, strict=True)
+    ]
+    return jnp.concatenate(products, axis=1)[:, :rows]
 
 
 def interpolate(x: jax.Array, length: int) -> jax.Array:

@@ -7,12 +7,18 @@ import math
 from typing import Any
 
 
-def count(jaxpr: Any) -> float:
+def count(jaxpr: Any, platform: str | None = None) -> float:
     """Floating-point operations in the matrix products and convolutions of a (closed) jaxpr.
 
     A multiplication and an addition are two. Products with the zeros that a strided convolution's
     gradient has between its samples are left out; with the zeros of a padding they are counted.
     Everything else, element by element, is not counted.
+
+    Args:
+        jaxpr: of the function.
+        platform: "cpu", "cuda" or "tpu": of alternatives that depend on it, the one for this
+            platform counts. By default the one for all platforms without one of their own, so
+            that the figure belongs to the network and not to a machine.
     """
     total = 0.0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
@@ -22,14 +28,24 @@ def count(jaxpr: Any) -> float:
         elif name == "conv_general_dilated":
             total += _convolution(equation)
         elif name == "cond":
-            total += max(count(branch) for branch in parameters["branches"])
+            total += max(count(branch, platform) for branch in _branches(parameters, platform))
         elif name == "while":
-            if inside := count(parameters["body_jaxpr"]):
+            if inside := count(parameters["body_jaxpr"], platform):
                 raise ValueError(f"a loop of unknown length does {inside} operations in each turn")
         else:
             times = parameters["length"] if name == "scan" else 1
-            total += times * sum(count(inner) for inner in _inner(parameters))
+            total += times * sum(count(inner, platform) for inner in _inner(parameters))
     return total
+
+
+def _branches(parameters: dict[str, Any], platform: str | None) -> list[Any]:
+    """Of a `cond` those that may run: all, or one of `jax.lax.platform_dependent`."""
+    branches, platforms = parameters["branches"], parameters.get("branches_platforms")
+    if platforms is None:
+        return list(branches)
+    own = [platform in (names or ()) for names in platforms]
+    default = [names is None for names in platforms]
+    return [branches[(own if any(own) else default).index(True)]]
 
 
 def _inner(parameters: dict[str, Any]) -> list[Any]:

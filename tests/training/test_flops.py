@@ -58,3 +58,14 @@ def test_loops_of_unknown_length() -> None:
 
     with pytest.raises(ValueError, match="loop of unknown length"):
         count(traced(until, (4, 4)))
+
+
+def test_alternatives_for_platforms() -> None:
+    def either(x):
+        return jax.lax.platform_dependent(
+            x, tpu=lambda x: x @ x, cuda=lambda x: x @ x @ x, default=lambda x: 2 * x
+        )
+
+    product = 2 * 4**3
+    found = [count(traced(either, (4, 4)), name) for name in (None, "cpu", "tpu", "cuda")]
+    assert found == [0, 0, product, 2 * product]

@@ -115,7 +115,7 @@ class SeisTConfig:
             raise ValueError(f"precision.compute={self.compute_dtype!r} is not one of {COMPUTE}")
         for stage in self.stages:
             widths = self.branch_widths(stage)
-            if sum(widths) != stage.channels or min(widths) < 1:
+            if stage.blocks > stage.transformers and sum(widths) != stage.channels:
                 raise ValueError(
                     f"{stage.channels} channels cannot be shared among {len(self.kernels)} "
                     f"kernels in groups of {stage.head_width}"
