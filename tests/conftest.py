@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 
 # Eight devices on any machine, so that sharding is tested everywhere. LLVM's optimisations are
-# left out because compiling takes far longer than running here; XLA's own stay in.
+# left out, and the quicker of two ways to write loops is taken, because compiling takes far longer
+# than running here; XLA's own optimisations stay in.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false"
 )
 # Tests, xdist's workers and the subprocesses of tests compile the same steps: once is enough.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

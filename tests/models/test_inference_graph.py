@@ -11,8 +11,9 @@ import pytest
 
 from seismollm_jax import models, tasks
 from seismollm_jax.models import inference as any_family
-from seismollm_jax.models.seismollm import inference, inference_fold
-from seismollm_jax.models.seismollm.inference_fold import Affine
+from seismollm_jax.models import inference_head
+from seismollm_jax.models.folded import Affine
+from seismollm_jax.models.seismollm import inference_fold
 from seismollm_jax.models.seismollm.model import EmbedderConfig, SeisMoLLMConfig
 from seismollm_jax.models.state import merge
 from tests.golden_files import relative_difference
@@ -134,8 +135,8 @@ def test_both_orders_of_the_head_are_the_same(time: int, length: int, taps: int)
     x = jnp.asarray(draw.normal(size=(2, time, 6)), jnp.float32)
     for outputs in (1, 5):  # few and many, which accelerators do in different ways
         layer = Affine(jnp.asarray(draw.normal(size=(6, taps, outputs)), jnp.float32), None)
-        first = inference.products_first(x, layer, length)
-        usual = inference.as_in_training(x, layer, length)
+        first = inference_head.products_first(x, layer, length)
+        usual = inference_head.as_in_training(x, layer, length)
         assert first.shape == (2, length, outputs)
         assert relative_difference(first, usual) < FLOAT32
 

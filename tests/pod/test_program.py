@@ -50,7 +50,8 @@ def test_every_task_lowers(task: str) -> None:
 
 def test_operations_of_a_chip_grow_with_its_batch_alone(lowered: program.Program) -> None:
     alone = program.lower(setups.config("picking"), setups.layout(1), batch_per_chip=4)
-    assert alone.flops == pytest.approx(2 * lowered.flops)
+    # But for the kernels that are composed once for a batch.
+    assert alone.flops == pytest.approx(2 * lowered.flops, rel=1e-3)
 
 
 def test_compiled_for_this_machine(

@@ -33,6 +33,16 @@ command_line.guarded(main)
 """
 
 
+def environment(devices: int | None = None) -> dict[str, str]:
+    """Of a process with so many devices; None: as many as here."""
+    found = dict(os.environ)
+    if devices is not None:
+        flags = [f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f]
+        flags.append(f"--xla_force_host_platform_device_count={devices}")
+        found["XLA_FLAGS"] = " ".join(flags)
+    return found
+
+
 class Run:
     """A training in a process of its own."""
 
@@ -46,15 +56,10 @@ class Run:
     ):
         settings = workdir.parent / f"{workdir.name}.json"
         settings.write_text(json.dumps(config))
-        environment = dict(os.environ)
-        if devices is not None:
-            flags = [f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f]
-            flags.append(f"--xla_force_host_platform_device_count={devices}")
-            environment["XLA_FLAGS"] = " ".join(flags)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, first, str(settings), str(workdir), *cluster],
             cwd=ROOT,
-            env=environment,
+            env=environment(devices),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

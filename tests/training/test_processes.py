@@ -1,8 +1,6 @@
 """Training over real processes, as on a cluster: what one process learns, two learn together."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,32 +11,21 @@ import pytest
 from seismollm_jax import parallel
 from seismollm_jax.training.saved import load
 from tests import setups
+from tests.training.runs import ROOT, environment, free_port
 
-ROOT = Path(__file__).parents[2]
 CHANGES = {"augment.enabled": True, "train.epochs": 2}
 FLAGS = [f"--config.{name}={value}" for name, value in {**setups.TINY, **CHANGES}.items()]
 FIGURES = ("loss", "train_loss", "magnitude/mae", "magnitude/r2", "magnitude/n")
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return int(listener.getsockname()[1])
-
-
 def train(
-    data: Path, workdir: Path, *flags: str, devices: int = 1, **environment: str
+    data: Path, workdir: Path, *flags: str, devices: int = 1, **variables: str
 ) -> subprocess.Popen:
     command = [sys.executable, "train.py", "--config=configs/magnitude.py:smoke", *FLAGS, *flags]
     return subprocess.Popen(
         [*command, f"--config.data.path={data}", f"--workdir={workdir}"],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            **environment,
-        },
+        env=environment(devices) | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

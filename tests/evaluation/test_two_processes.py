@@ -1,14 +1,14 @@
 """An evaluation over two processes gives what one process gives, byte for byte."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from seismollm_jax.data import catalogue
 from tests import setups
-from tests.training.test_processes import ROOT, finished, free_port
+from tests.training.runs import ROOT, environment, free_port
+from tests.training.test_processes import finished
 
 
 def evaluate(
@@ -19,7 +19,7 @@ def evaluate(
     return subprocess.Popen(
         [*command, "--split=all", "--allow_other_split", f"--batch_size={batch_size}", *flags],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+        env=environment(devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
