@@ -12,7 +12,8 @@ import jax
 
 from seismollm_jax import tasks
 from seismollm_jax.conversion import adapters, from_torch, inspect, to_torch, verify
-from seismollm_jax.conversion.foreign import DEFAULTS, ConfigFor, Given
+from seismollm_jax.conversion.foreign import ConfigFor, Given
+from seismollm_jax.conversion.originals import ORIGINALS
 from seismollm_jax.conversion.report import Report
 from seismollm_jax.conversion.wording import continuing, described, flat, verified
 from seismollm_jax.models.seismollm import pretrained
@@ -45,11 +46,13 @@ def run_from_torch(args: argparse.Namespace, report: Report) -> None:
     if args.dry_run:
         print(report.table())
     facts = report.facts
-    print(f"{args.source}: {facts['task']}, {described(facts['settings'])}")
+    print(f"{args.source}: {facts['task']}, {described(facts)}")
     if facts["assumed"]:
         print("assumed, since the file does not say it and no flag did:")
         for name, value in sorted(facts["assumed"].items()):
             print(f"  {name} = {value}")
+    if (reason := facts["ignored"].get("optimizer_dict")) is not None:
+        print(f"note: its optimiser is left out, since {reason}")
     if args.dry_run:
         return
     print(verified(facts["verification"]))
@@ -84,7 +87,7 @@ def run_to_torch(args: argparse.Namespace, report: Report) -> None:
     if args.dry_run:
         print(report.table())
     facts = report.facts
-    print(f"{facts['source']}: {facts['task']}, {described(facts['settings'])}")
+    print(f"{facts['source']}: {facts['task']}, {described(facts)}")
     if args.dry_run:
         return
     print(verified(facts["verification"]))
@@ -94,10 +97,7 @@ def run_to_torch(args: argparse.Namespace, report: Report) -> None:
         arguments = ", ".join(f"{k}={v}" for k, v in facts["constructor"].items())
         print(f"to build the network in the original: {arguments}")
         if not facts["original_loads_it"]:
-            print(
-                "the original itself cannot use it: its adapters are on every linear layer, with "
-                "rank and alpha 16, and those of this network are not"
-            )
+            print(f"the original itself cannot use it: {facts['why_not']}")
     if "gpt2_output" in facts:
         print(f"GPT-2 written to {facts['gpt2_output']}")
 
@@ -256,8 +256,13 @@ def add_given(sub: argparse.ArgumentParser) -> None:
 
 def default(name: str) -> str:
     """Help text of a flag with a default."""
-    value = DEFAULTS[name]
-    return f"default {','.join(map(str, value)) if isinstance(value, tuple) else value}"
+    texts = []
+    for original in ORIGINALS:
+        if name in original.defaults:
+            value = original.defaults[name]
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            texts.append(f"{text} ({original.title})")
+    return f"default {', '.join(texts)}"
 
 
 def a_path(text: str) -> Path:

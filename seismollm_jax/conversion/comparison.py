@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from seismollm_jax.conversion import torch_network
 from seismollm_jax.conversion.network import Network
 from seismollm_jax.conversion.report import ConversionError
 from seismollm_jax.data.waveform import normalise
@@ -110,17 +109,9 @@ def in_torch(network: Network, x: np.ndarray) -> np.ndarray:
     Raises:
         ImportError: PyTorch is not installed.
     """
-    config = network.config
-    return torch_network.forward(
-        _Arrays(network),
-        x.swapaxes(1, 2),
-        strides=config.embedder.strides,
-        heads=config.gpt2.n_head,
-        epsilon=config.gpt2.layer_norm_epsilon,
-        activation=config.gpt2.activation_function,
-        lora_scale=config.adapters.alpha / config.adapters.rank if config.adapters.rank else 0.0,
-        patch_size=config.patch_size,
-        output=network.experiment.task.output,
+    experiment = network.experiment
+    return network.original.forward(
+        _Arrays(network), x.swapaxes(1, 2), experiment.settings, experiment.task.output
     )
 
 

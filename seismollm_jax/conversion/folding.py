@@ -17,9 +17,9 @@ def fold(network: Network) -> Network:
     It has no training state, since the optimiser's moments are those of the adapters. A network
     that has no adapters is returned as it is.
     """
-    config = network.config
-    if not (config.adapters.rank and config.adapters.targets):
+    if not network.original.adapted(network.experiment.settings):
         return network
+    config = network.config
     scale = config.adapters.alpha / config.adapters.rank
     plain = dataclasses.replace(config, tuning="frozen")
     settings = dataclasses.asdict(plain)

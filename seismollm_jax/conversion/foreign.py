@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 
 from seismollm_jax import experiment as experiments
-from seismollm_jax import tasks
-from seismollm_jax.conversion import tensor_files, training_state
+from seismollm_jax import models, tasks
+from seismollm_jax.conversion import originals, tensor_files, training_state
 from seismollm_jax.conversion.network import Network, state_shapes
+from seismollm_jax.conversion.original import Found, Original
 from seismollm_jax.conversion.report import ConversionError
 from seismollm_jax.conversion.tensor_files import Entry, TensorFile
 from seismollm_jax.conversion.training_state import TrainingState, TrainingStateError
 from seismollm_jax.experiment import Experiment
-from seismollm_jax.models import seismollm
 from seismollm_jax.models.seismollm.gpt2 import GPT2Config
-from seismollm_jax.models.seismollm.names import MASK_REASON, checkpoint_table, is_ignored
-from seismollm_jax.models.seismollm.recognise import Recognised, recognise
 from seismollm_jax.models.weights import Extra, Rule, mismatches
 from seismollm_jax.tasks.base import Task
 from seismollm_jax.training.provenance import provenance
@@ -29,7 +27,9 @@ EXACT = ("float32", "float16", "bfloat16")  # what becomes float32 without loss
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What the files of the original do not say; None takes the default, which is recorded.
+    """What the files of an original do not say; None takes the default, which is recorded.
+
+    The sizes of a backbone, strides, adapters and tuning are SeisMoLLM's alone.
 
     Attributes:
         task: word or short name; needed where two tasks have the same shapes.
@@ -57,24 +57,13 @@ class Given:
     weights_only: bool = False
 
 
-# The original's constructor and its run script for STEAD.
-DEFAULTS: dict[str, Any] = {
-    "sampling_rate_hz": 100.0,
-    "window": 6000,
-    "normalisation": "std",
-    "strides": (2, 2, 2, 1),
-    "lora_alpha": 16.0,
-    "lora_dropout": 0.1,
-}
-
-
 def check_task(path: Path, given: str | None, task: Task) -> None:
     """Refuses a task that contradicts a network that describes itself.
 
     Raises:
         ConversionError: naming both.
     """
-    if given and tasks.get(given) != task:
+    if given and tasks.get(given).name != task.name:
         raise ConversionError(path, [f"it says itself that its task is {task.name}, not {given}"])
 
 
@@ -102,8 +91,8 @@ def open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
         reasons = getattr(error, "problems", [str(error)])
         problems = [reason.replace("data.window", "--window") for reason in reasons]
         raise ConversionError(path, problems) from error
-    config = seismollm.from_settings(experiment.settings)
-    table = tuple(checkpoint_table(config, experiment.task.output))
+    original = originals.of_family(experiment.family.name)
+    table = tuple(original.table(experiment.settings, experiment.task.output))
     training = _checked(file, table, experiment, given)
     experiment = _with_optimizer(experiment, training)
     own = _describe(path, experiment, training)
@@ -143,8 +132,17 @@ def open_file(path: Path, given: Given, config_for: ConfigFor) -> Network:
         description,
         assumed,
         _recorded(given),
-        {key: MASK_REASON for key in file.tensors if is_ignored(key)},
+        _ignored(file, original, given),
     )
+
+
+def _ignored(file: TensorFile, original: Original, given: Given) -> dict[str, str]:
+    """What the file holds that plays no part, with the reason."""
+    ignored = {key: original.ignored_reason for key in file.tensors if original.is_ignored(key)}
+    if file.training and not original.continues and not given.weights_only:
+        reason = f"training files of {original.title} do not hold the schedule"
+        ignored |= {key: reason for key in file.training if key == "optimizer_dict"}
+    return ignored
 
 
 def _leaves_optimizer_open(file: TensorFile, given: Given) -> bool:
@@ -162,20 +160,18 @@ def _recorded(given: Given) -> dict[str, Any]:
 
 def _check_told(path: Path, told: Mapping[str, Any], experiment: Experiment) -> None:
     """Refuses flags that contradict a file that describes itself."""
-    config = seismollm.from_settings(experiment.settings)
+    original = originals.of_family(experiment.family.name)
     known = {
         **experiment.contract(),
-        "gpt2": config.gpt2,
-        "strides": config.embedder.strides,
-        "lora_alpha": config.lora.alpha,
-        "lora_dropout": config.lora.dropout,
-        "tuning": config.tuning,
+        **original.visible(experiment.settings),
         "optimizer": experiment.config["optim"]["name"],
     }
     problems = [
         f"it says itself that {name} is {known[name]}, not {value}"
+        if name in known
+        else f"it says itself that it is a {original.title}, of which {name} says nothing"
         for name, value in told.items()
-        if known[name] != value
+        if name not in known or known[name] != value
     ]
     if problems:
         raise ConversionError(path, problems)
@@ -185,25 +181,17 @@ def _recognise(
     file: TensorFile, task_name: str | None, told: Mapping[str, Any], config_for: ConfigFor
 ) -> tuple[Experiment, dict[str, Any]]:
     """The experiment behind a foreign file, and what of it was assumed."""
-    values = {**DEFAULTS, **told}
-    found = recognise(
-        {key: entry.shape for key, entry in file.tensors.items()},
-        strides=values["strides"],
-        lora_alpha=values["lora_alpha"],
-        lora_dropout=values["lora_dropout"],
-        tuning=values.get("tuning", "full"),
-        gpt2=values.get("gpt2"),
-    )
-    network = found.config
-    if network.components != 3:
-        raise ValueError(f"a network of {network.components} components; three are needed, Z, N, E")
+    original = originals.of_names(file.tensors)
+    found = original.recognise({key: entry.shape for key, entry in file.tensors.items()}, told)
     candidates = tasks_with_head(found)
     names = " or ".join(f"{task.name} ({task.short_name})" for task in candidates)
     head = f"its head is that of {names or 'no task known here'}"
     if task_name:
-        task = tasks.get(task_name)
-        if task not in candidates:
-            raise ValueError(f"{head}, not {task.name}")
+        by_name = {task.name: task for task in candidates}
+        word = tasks.get(task_name).name
+        if word not in by_name:
+            raise ValueError(f"{head}, not {word}")
+        task = by_name[word]
     elif len(candidates) == 1:
         task = candidates[0]
     elif candidates:
@@ -211,27 +199,28 @@ def _recognise(
     else:
         raise ValueError(f"no task has a head of {found.channels} outputs")
 
-    assumed = {name: DEFAULTS[name] for name in DEFAULTS if name not in told} | dict(found.assumed)
-    if network.tuning != "lora":
-        assumed = {k: v for k, v in assumed.items() if not k.startswith("lora_")}
-        assumed |= {} if "tuning" in told else {"tuning": network.tuning}
+    settings = original.for_task(found.settings, task.name)
     config = config_for(task.name)
-    config["backbone"] |= {"layers": network.layers, "start_layer": 0, "tuning": network.tuning}
-    config["lora"] = dataclasses.asdict(network.lora)
-    config["embedder"] = dataclasses.asdict(network.embedder)
-    config["patch_size"] = network.patch_size
-    config["head"] = {"channels": network.head_channels}
-    config["data"] |= {
-        name: values[name] for name in ("sampling_rate_hz", "window", "normalisation")
-    }
-    return experiments.make(config, dataclasses.asdict(network)), assumed
+    config["model"] = found.family
+    values = {**original.defaults, **told}
+    data = {name: values[name] for name in ("sampling_rate_hz", "window", "normalisation")}
+    for name, value in {**original.configure(settings), "data": data}.items():
+        whole = isinstance(value, Mapping) and isinstance(config.get(name), Mapping)
+        config[name] = {**config[name], **value} if whole else value
+    experiment = experiments.make(config, settings)
+    return experiment, dict(found.assumed) | original.assumed(experiment)
 
 
-def tasks_with_head(found: Recognised) -> list[Task]:
-    """The tasks whose head has these shapes: often two, since shapes do not show the activation."""
+def tasks_with_head(found: Found) -> list[Task]:
+    """The tasks whose head has these shapes, in the forms that the family was published with.
+
+    They are often two or three, since shapes do not show the activation.
+    """
+    forms = models.get(found.family).forms
+    published = (tasks.get(name, forms.get(name, "")) for name in tasks.TASKS)
     return [
         task
-        for task in map(tasks.get, tasks.TASKS)
+        for task in published
         if (task.output.per_sample, task.output.channels) == (found.per_sample, found.channels)
     ]
 
@@ -243,14 +232,15 @@ def _checked(
 
     Returns the training state, if there is one and it is wanted.
     """
+    original = originals.of_family(experiment.family.name)
     ours = state_shapes(experiment)
     shapes = {key: entry.shape for key, entry in file.tensors.items()}
-    problems = mismatches(table, shapes, ours, ignore=is_ignored)
+    problems = mismatches(table, shapes, ours, ignore=original.is_ignored)
     for entry in table:
         if entry.key in file.tensors:
             problems += _dtype_problem(entry, file.tensors[entry.key], lossy=given.lossy_casts)
     training = None
-    if file.training is not None and not given.weights_only:
+    if file.training is not None and original.continues and not given.weights_only:
         try:
             training = training_state.read(
                 file.training, table, ours, experiment.is_trainable, optimizer=given.optimizer

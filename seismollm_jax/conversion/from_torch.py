@@ -15,7 +15,6 @@ from seismollm_jax.conversion.network import Network, counters, identical
 from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError, Report
 from seismollm_jax.models.seismollm import pretrained
-from seismollm_jax.models.seismollm.names import VERSION
 from seismollm_jax.models.state import path as path_of
 from seismollm_jax.training import checkpoint, saved
 from seismollm_jax.training.provenance import provenance
@@ -78,7 +77,7 @@ def convert(
         "sha256": sha256,
         "format": network.format,
         "wrappers": file.prefix,
-        "rules": VERSION,
+        "rules": network.original.version,
         "assumed": dict(network.assumed),
         "given": dict(network.given),
         "ignored": dict(network.ignored),
@@ -103,6 +102,7 @@ def _fill(report: Report, network: Network) -> None:
     report.facts |= {
         "source": str(network.path),
         "format": network.format,
+        "family": network.experiment.family.name,
         "task": network.experiment.task.name,
         "settings": network.experiment.settings,
         "config": network.experiment.config,

@@ -9,17 +9,14 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
-from seismollm_jax import tasks
-from seismollm_jax.conversion import tensor_files
-from seismollm_jax.conversion.foreign import DEFAULTS, tasks_with_head
+from seismollm_jax import experiment as experiments
+from seismollm_jax.conversion import originals, tensor_files
+from seismollm_jax.conversion.foreign import tasks_with_head
 from seismollm_jax.conversion.network import Tensor
+from seismollm_jax.conversion.original import Settings
 from seismollm_jax.conversion.report import Report
 from seismollm_jax.conversion.tensor_files import TensorFile
-from seismollm_jax.models import seismollm
 from seismollm_jax.models.seismollm import pretrained
-from seismollm_jax.models.seismollm.model import SeisMoLLMConfig
-from seismollm_jax.models.seismollm.names import checkpoint_table
-from seismollm_jax.models.seismollm.recognise import recognise
 from seismollm_jax.models.state import key as name_of
 from seismollm_jax.models.weights import Rule
 from seismollm_jax.tasks.base import Task
@@ -103,12 +100,14 @@ def _inspect_file(file: TensorFile, report: Report) -> None:
     description = file.notes.get("description")
     places: dict[str, Rule] = {}
     try:
-        config, candidates = _known(description) if description else _recognised(file, report)
+        found = _known(description) if description else _recognised(file, report)
+        family, settings, candidates = found
+        report.facts["model"] = family
         if candidates:
-            table = checkpoint_table(config, candidates[0].output)
+            table = originals.of_family(family).table(settings, candidates[0].output)
             places = {entry.key: entry for entry in table if isinstance(entry, Rule)}
         report.facts["task"] = " or ".join(task.name for task in candidates) or "unknown"
-        report.facts["settings"] = dataclasses.asdict(config)
+        report.facts["settings"] = dict(settings)
     except (ValueError, KeyError, TypeError) as error:
         report.facts["task"] = f"not recognised: {error}"
     if file.training is not None:
@@ -130,23 +129,18 @@ def _inspect_file(file: TensorFile, report: Report) -> None:
     _add(report, tensors)
 
 
-def _known(description: Mapping[str, Any]) -> tuple[SeisMoLLMConfig, list[Task]]:
-    """Sizes and task of a file that describes itself."""
-    return seismollm.from_settings(description["settings"]), [tasks.get(description["task"])]
+def _known(description: Mapping[str, Any]) -> tuple[str, Settings, list[Task]]:
+    """Family, sizes and task of a file that describes itself."""
+    experiment = experiments.make(description["config"], description["settings"])
+    return experiment.family.name, experiment.settings, [experiment.task]
 
 
-def _recognised(file: TensorFile, report: Report) -> tuple[SeisMoLLMConfig, list[Task]]:
-    """Sizes told from shapes, and the tasks that have such a head."""
-    found = recognise(
-        {key: entry.shape for key, entry in file.tensors.items()},
-        strides=DEFAULTS["strides"],
-        lora_alpha=DEFAULTS["lora_alpha"],
-        lora_dropout=DEFAULTS["lora_dropout"],
-        tuning="full",
-        gpt2=None,
-    )
-    report.facts["assumed"] = {**DEFAULTS, **found.assumed}
-    return found.config, tasks_with_head(found)
+def _recognised(file: TensorFile, report: Report) -> tuple[str, Settings, list[Task]]:
+    """Family and sizes told from names and shapes, and the tasks that have such a head."""
+    original = originals.of_names(file.tensors)
+    found = original.recognise({key: entry.shape for key, entry in file.tensors.items()}, {})
+    report.facts["assumed"] = {**original.defaults, **found.assumed}
+    return found.family, found.settings, tasks_with_head(found)
 
 
 def _training(training: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seismollm_jax.conversion import originals
+from seismollm_jax.conversion.original import Original
 from seismollm_jax.conversion.training_state import MOMENTS, TrainingState
 from seismollm_jax.experiment import Experiment
-from seismollm_jax.models import seismollm
 from seismollm_jax.models.family import Path as StatePath
-from seismollm_jax.models.seismollm.model import SeisMoLLMConfig
 from seismollm_jax.models.state import key as name_of
 from seismollm_jax.models.state import path as path_of
 from seismollm_jax.models.weights import COUNTER, Extra, Rule, Shape
@@ -60,9 +60,14 @@ class Network:
     loaded: Callable[[], dict[str, Any]] | None = None
 
     @property
-    def config(self) -> SeisMoLLMConfig:
-        """Sizes of the network."""
-        return seismollm.from_settings(self.experiment.settings)
+    def original(self) -> Original:
+        """The published code whose files hold such networks."""
+        return originals.of_family(self.experiment.family.name)
+
+    @property
+    def config(self) -> Any:
+        """Sizes of the network, in the type of its family."""
+        return self.original.config(self.experiment.settings)
 
     @property
     def rules(self) -> list[Rule]:

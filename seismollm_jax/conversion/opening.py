@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from seismollm_jax import experiment as experiments
-from seismollm_jax.conversion import training_state
+from seismollm_jax.conversion import originals, training_state
 from seismollm_jax.conversion.foreign import ConfigFor, Given, check_task, open_file
 from seismollm_jax.conversion.network import Network, counter, state_shapes
 from seismollm_jax.conversion.report import ConversionError
 from seismollm_jax.conversion.training_state import TrainingState
 from seismollm_jax.experiment import Experiment
-from seismollm_jax.models import seismollm
-from seismollm_jax.models.seismollm.names import checkpoint_table
 from seismollm_jax.models.state import key as name_of
 from seismollm_jax.models.weights import COUNTER, Rule
 from seismollm_jax.training import saved
@@ -46,11 +44,12 @@ def _open_checkpoint(directory: Path, given: Given) -> Network:
     path = saved.find(directory)
     description = saved.read_description(path)
     experiment = experiments.make(description["config"], description["settings"])
-    if experiment.family.name != seismollm.FAMILY.name:
-        raise ConversionError(path, [f"a network of the family {experiment.family.name}"])
+    try:
+        original = originals.of_family(experiment.family.name)
+    except ValueError as error:
+        raise ConversionError(path, [str(error)]) from error
     check_task(path, given.task, experiment.task)
-    config = seismollm.from_settings(experiment.settings)
-    table = tuple(checkpoint_table(config, experiment.task.output))
+    table = tuple(original.table(experiment.settings, experiment.task.output))
     by_key = {entry.key: entry for entry in table}
 
     @functools.cache
@@ -74,7 +73,7 @@ def _open_checkpoint(directory: Path, given: Given) -> Network:
 
     @functools.cache
     def training() -> TrainingState | None:
-        if given.weights_only or not saved.has_training(description):
+        if given.weights_only or not original.continues or not saved.has_training(description):
             return None
         return _stored_training(path, description, experiment)
 

@@ -22,8 +22,7 @@ from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError, Report
 from seismollm_jax.conversion.tensor_files import TensorFile
 from seismollm_jax.models.seismollm import pretrained
-from seismollm_jax.models.seismollm.gpt2 import ADAPTED_LAYERS
-from seismollm_jax.models.seismollm.names import PLAIN_PREFIX, VERSION, gpt2_rules
+from seismollm_jax.models.seismollm.names import PLAIN_PREFIX, gpt2_rules
 from seismollm_jax.training import saved
 from seismollm_jax.training.provenance import provenance
 
@@ -82,6 +81,9 @@ def convert(
         )
     bare = weights_only or merge_lora or file_format == "safetensors"
     network = open_network(directory, Given(weights_only=bare), config_for)
+    original = network.original
+    if not original.gpt2 and (gpt2_output is not None or merge_lora):
+        raise ConversionError(directory, [f"a {original.title}, which has no GPT-2 or adapters"])
     bare = bare or network.training() is None  # a checkpoint may have no optimiser
     written = fold(network) if merge_lora else network
     _fill(report, written)
@@ -99,7 +101,7 @@ def convert(
                 "sha256": pretrained.sha256(
                     {rule.path: rule.convert(network.read(rule.key)) for rule in network.rules}
                 ),
-                "rules": VERSION,
+                "rules": network.original.version,
                 "merged": merge_lora,
                 "verification": verification,
                 "provenance": provenance(),
@@ -119,24 +121,13 @@ def _format_of(output: Path | None) -> str:
 
 
 def _fill(report: Report, network: Network) -> None:
-    config = network.config
+    experiment, original = network.experiment, network.original
     report.facts |= {
         "source": str(network.path),
-        "constructor": {
-            "in_channels": config.components,
-            "conv_scale_num": config.embedder.scales,
-            "conv_scale_strides": list(config.embedder.kernel_steps),
-            "conv_channels": list(config.embedder.channels),
-            "conv_kernel_sizes": list(config.embedder.kernels),
-            "conv_strides": list(config.embedder.strides),
-            "llm_layers": config.layers,
-            "d_model": config.gpt2.n_embd,
-            "patch_size": config.patch_size,
-            "dp_head_channels": list(config.head_channels),
-        },
-        # Its adapters are fixed: rank and alpha 16, on every linear layer.
-        "original_loads_it": (config.adapters.rank, config.adapters.alpha) == (16, 16)
-        and set(config.adapters.targets) == set(ADAPTED_LAYERS),
+        "family": experiment.family.name,
+        "constructor": original.constructor(experiment.settings, experiment.task.short_name),
+        "original_loads_it": not original.loads(experiment.settings),
+        "why_not": original.loads(experiment.settings),
         "task": network.experiment.task.name,
         "settings": network.experiment.settings,
         "training": network.training() is not None,

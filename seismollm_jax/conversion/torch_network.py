@@ -23,15 +23,31 @@ POOL_STRIDE = 4  # of the convolutions in the head of the window tasks
 UNUSED = re.compile(r"(.+\.)?(num_batches_tracked|wte\.weight|attn\.bias|attn\.masked_bias)")
 
 
-class _Weights:
+class Weights:
     """The arrays as tensors in the same memory, and the layers that are made of them.
 
     Activations are channels first, (windows, channels, time), outside GPT-2 and (windows, tokens,
     width) in it.
+
+    Args:
+        arrays: by state-dict key.
+        unused: keys that no computation needs.
+
+    Raises:
+        ImportError: torch is not installed.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], torch: Any):
-        self.arrays, self.torch, self.functional = arrays, torch, torch.nn.functional
+    def __init__(self, arrays: Mapping[str, np.ndarray], unused: re.Pattern[str]):
+        try:
+            import torch
+        except ImportError as error:
+            raise ImportError(
+                "comparing with PyTorch needs the torch extra: pip install 'seismollm_jax[torch]'"
+            ) from error
+        # PyTorch's names are typed as anything, since it need not be installed.
+        modules: tuple[Any, Any] = (torch, torch.nn.functional)
+        self.arrays, self.unused = arrays, unused
+        self.torch, self.functional = modules
         self.taken: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -42,6 +58,7 @@ class _Weights:
         return self.view(self.arrays[key])
 
     def view(self, array: np.ndarray) -> Tensor:
+        """The array as a tensor in the same memory."""
         with warnings.catch_warnings():
             # PyTorch warns that it cannot keep a read-only array, such as a mapped file, from
             # being written to. Nothing here writes, and a copy would double the memory.
@@ -63,7 +80,11 @@ class _Weights:
             total = -x.shape[2] % stride + weight.shape[2] - stride
             x = self.functional.pad(x, (total // 2, total - total // 2))
         return self.functional.conv1d(
-            x, weight, self[f"{key}.bias"] if bias else None, stride=stride
+            x,
+            weight,
+            self[f"{key}.bias"] if bias else None,
+            stride=stride,
+            groups=x.shape[1] // weight.shape[1],
         )
 
     def batch_norm(self, key: str, x: Tensor) -> Tensor:
@@ -73,6 +94,7 @@ class _Weights:
         return self.functional.batch_norm(x, *arrays, training=False, eps=BATCH_NORM_EPSILON)
 
     def layer_norm(self, key: str, x: Tensor, epsilon: float) -> Tensor:
+        """Normalisation over the width."""
         weight, bias = self[f"{key}.weight"], self[f"{key}.bias"]
         return self.functional.layer_norm(x, weight.shape, weight, bias, epsilon)
 
@@ -85,8 +107,40 @@ class _Weights:
         up = self[f"{key}.lora_B.default.weight"]  # (out, rank)
         return y + lora_scale * (x @ down.T @ up.T)
 
+    def upsample(self, x: Tensor, samples: int) -> Tensor:
+        """The head with an answer per sample."""
+        layers = self.numbered("out_head.up_layers")
+        factor = (samples / x.shape[2]) ** (1 / len(layers))
+        sizes = [samples]
+        for _ in layers[1:]:
+            sizes.insert(0, int(sizes[0] / factor))
+        for layer, size in zip(layers, sizes, strict=True):
+            x = self.functional.interpolate(x, size=size, mode="linear")
+            x = self.batch_norm(f"{layer}.norm", self.conv(f"{layer}.conv", x, bias=True))
+            x = self.functional.gelu(x)
+        return self.conv("out_head.out_conv", x, bias=True)
 
-def _embed(weights: _Weights, x: Tensor, strides: Sequence[int]) -> Tensor:
+    def average(self, x: Tensor) -> Tensor:
+        """The end of the heads with an answer per window."""
+        weight, bias = self["out_head.lin.weight"], self["out_head.lin.bias"]
+        return self.functional.linear(x.mean(2), weight, bias)
+
+    def finish(self, y: Tensor, output: Output) -> np.ndarray:
+        """The activation.
+
+        Raises:
+            ValueError: a tensor that the computation did not use, about which it says nothing.
+        """
+        finish = {"sigmoid": y.sigmoid, "softmax": lambda: y.softmax(1), "tanh": y.tanh}
+        result = (output.scale * finish[output.activation]()).numpy()
+        if left := [k for k in self.arrays if k not in self.taken and not self.unused.fullmatch(k)]:
+            raise ValueError(
+                f"{len(left)} tensors have no place in this network: {', '.join(left[:10])}"
+            )
+        return result
+
+
+def _embed(weights: Weights, x: Tensor, strides: Sequence[int]) -> Tensor:
     gelu = weights.functional.gelu  # the exact one; GPT-2 has its own
     for block, stride in zip(weights.numbered("convs"), strides, strict=True):
         scales = []
@@ -100,7 +154,7 @@ def _embed(weights: _Weights, x: Tensor, strides: Sequence[int]) -> Tensor:
 
 
 def _gpt2(
-    weights: _Weights, x: Tensor, heads: int, epsilon: float, activation: str, lora_scale: float
+    weights: Weights, x: Tensor, heads: int, epsilon: float, activation: str, lora_scale: float
 ) -> Tensor:
     functional = weights.functional
     tanh_form = functools.partial(functional.gelu, approximate="tanh")
@@ -131,24 +185,10 @@ def _gpt2(
     return weights.layer_norm(f"{gpt2}.ln_f", x, epsilon)
 
 
-def _per_sample_head(weights: _Weights, x: Tensor, samples: int) -> Tensor:
-    layers = weights.numbered("out_head.up_layers")
-    factor = (samples / x.shape[2]) ** (1 / len(layers))
-    sizes = [samples]
-    for _ in layers[1:]:
-        sizes.insert(0, int(sizes[0] / factor))
-    for layer, size in zip(layers, sizes, strict=True):
-        x = weights.functional.interpolate(x, size=size, mode="linear")
-        x = weights.batch_norm(f"{layer}.norm", weights.conv(f"{layer}.conv", x, bias=True))
-        x = weights.functional.gelu(x)
-    return weights.conv("out_head.out_conv", x, bias=True)
-
-
-def _pooled_head(weights: _Weights, x: Tensor) -> Tensor:
+def _pooled_head(weights: Weights, x: Tensor) -> Tensor:
     for layer in weights.numbered("out_head.convs"):
         x = weights.conv(layer, x, stride=POOL_STRIDE, bias=True, pad=False)
-    weight, bias = weights["out_head.lin.weight"], weights["out_head.lin.bias"]
-    return weights.functional.linear(x.mean(2), weight, bias)
+    return weights.average(x)
 
 
 def forward(
@@ -192,14 +232,8 @@ def forward(
         KeyError: a tensor is missing.
         ValueError: a tensor that the computation did not use, about which it says nothing.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "comparing with PyTorch needs the torch extra: pip install 'seismollm_jax[torch]'"
-        ) from error
-    weights = _Weights(tensors, torch)
-    with torch.inference_mode():
+    weights = Weights(tensors, UNUSED)
+    with weights.torch.inference_mode():
         features = _embed(weights, weights.view(np.ascontiguousarray(x, np.float32)), strides)
         windows, channels, length = features.shape
         tokens = length // patch_size  # the rest is dropped
@@ -208,15 +242,5 @@ def forward(
         y = patches.transpose(1, 2).reshape(windows, tokens, channels * patch_size)
         y = _gpt2(weights, y, heads, epsilon, activation, lora_scale)
         y = y.unflatten(2, (channels, patch_size)).transpose(1, 2).flatten(2)
-        y = (
-            _per_sample_head(weights, y, x.shape[2])
-            if output.per_sample
-            else _pooled_head(weights, y)
-        )
-        finish = {"sigmoid": y.sigmoid, "softmax": lambda: y.softmax(1), "tanh": y.tanh}
-        result = (output.scale * finish[output.activation]()).numpy()
-    if unused := [k for k in tensors if k not in weights.taken and not UNUSED.fullmatch(k)]:
-        raise ValueError(
-            f"{len(unused)} tensors have no place in this network: {', '.join(unused[:10])}"
-        )
-    return result
+        y = weights.upsample(y, x.shape[2]) if output.per_sample else _pooled_head(weights, y)
+        return weights.finish(y, output)

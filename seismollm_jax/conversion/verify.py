@@ -83,17 +83,16 @@ def _own(path: Path, given: Given) -> Given:
 
 def _like(network: Network, given: Given) -> Given:
     """What to tell about a file that is meant to be the same network."""
-    config, options = network.config, network.experiment.sample_options
+    experiment, options = network.experiment, network.experiment.sample_options
+    visible = network.original.visible(experiment.settings)
+    if visible.get("tuning") == "lora":  # which its adapters show
+        del visible["tuning"]
     same = Given(
-        task=network.experiment.task.name,
-        gpt2=config.gpt2,
+        task=experiment.task.name,
         sampling_rate_hz=options.sampling_rate_hz,
         window=options.window,
         normalisation=options.normalisation,
-        strides=config.embedder.strides,
-        lora_alpha=config.lora.alpha,
-        lora_dropout=config.lora.dropout,
-        tuning=config.tuning if config.tuning != "lora" else None,
+        **visible,
     )
     told = {name: value for name, value in vars(given).items() if value is not None}
     return dataclasses.replace(same, **told)
@@ -111,11 +110,12 @@ def _adapted(network: Network) -> set[str]:
 
 def _settings(a: Network, b: Network, *, folded: bool) -> list[str]:
     problems = []
+    families = [network.experiment.family.name for network in (a, b)]
+    if families[0] != families[1]:
+        return [f"model: {families[0]} and {families[1]}"]
     ours, theirs = (dataclasses.asdict(network.config) for network in (a, b))
-    unseen = {"start_layer", "compute_dtype"}  # where layers came from; how it is run
+    unseen = a.original.unseen(a.experiment.settings, a.experiment.task.output)
     unseen |= {"tuning", "lora"} if folded else set()
-    if not a.experiment.task.output.per_sample:
-        unseen |= {"head_channels"}
     for name, value in ours.items():
         if name not in unseen and value != theirs[name]:
             problems.append(f"setting {name}: {value} and {theirs[name]}")

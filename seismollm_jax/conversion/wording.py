@@ -5,19 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from seismollm_jax.conversion import originals
 from seismollm_jax.conversion.foreign import ConfigFor
 
 
-def described(settings: Mapping[str, Any]) -> str:
+def described(facts: Mapping[str, Any]) -> str:
     """The sizes that matter, in a line."""
-    gpt2, lora = settings["gpt2"], settings["lora"]
-    adapters = (
-        f"LoRA of rank {lora['rank']}" if settings["tuning"] == "lora" else settings["tuning"]
-    )
-    return (
-        f"{settings['layers']} GPT-2 layers of width {gpt2['n_embd']} with {gpt2['n_head']} heads, "
-        f"{adapters}, patches of {settings['patch_size']}"
-    )
+    return originals.of_family(facts["family"]).described(facts["settings"])
 
 
 def verified(result: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Small SeisT networks with random weights, and those that were published."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def state_dict(config: SeisTConfig, output: Output, seed: int = 0) -> dict[str, 
             arrays[entry.key] = np.asarray(889, entry.dtype)
             continue
         shape = entry.shape(known[entry.path])
-        scale = 1 / np.sqrt(max(np.prod(shape[1:]), 1)) if len(shape) > 1 else 0.3
+        scale = math.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.3
         value = draw.normal(scale=scale, size=shape)
         if entry.path[-1] == "scale":
             value = np.exp(value) / 2  # else activations, which blocks double, grow and grow
