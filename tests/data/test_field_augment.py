@@ -327,7 +327,7 @@ def maker(
         np.arange(len(source)),
         np.arange(len(source)),
         options,
-        Encoder(task, context),
+        Encoder(task, "", context),
         seed=5,
         augmentation=Augmentation(**rates),
         events=events or everything(source),

@@ -40,7 +40,7 @@ for arguments in json.load(sys.stdin):
     said.append(console.getvalue())
 json.dump(said, sys.stdout)
 """
-NAMES = ("events", "turned", "both", "no picking", "no inventory", "another task")
+NAMES = ("events", "turned", "both", "no picking", "no inventory", "another task", "stacking")
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,13 @@ def said(event_root: Path, folder: Path) -> dict[str, str]:
         [
             *(f"--checkpoint={paths['picking']}", *thresholds, f"--output={folder}/turned.csv"),
             *(f"--inventory={folder}/known.xml", f"--input={folder}/turned.mseed"),
+            "--stacking=max",
         ],
         [*five, "--checkpoint=there", given],
         [*five[1:], given],
         [*five, given, f"--inventory={folder}/none.xml"],
         [*five[:1], f"--magnitude={paths['polarity']}", given],
+        [f"--checkpoint={paths['polarity']}", given, "--stacking=max"],
     )
     result = subprocess.run(
         [sys.executable, "-c", RUNS],
@@ -101,6 +103,7 @@ def test_events(said: dict[str, str], folder: Path) -> None:
     assert f"{len(picks)} picks in {folder}/new/events_picks.csv" in console
     assert f"\n{len(table)} events, {table['s_time'].count()} of them with S\n" in console
     assert "component seconds: 90.0 read" in console
+    assert "windows of 6.4 s, overlap 0.5, stacking avg\n" in console
     assert "FAILED" not in console
 
 
@@ -108,11 +111,12 @@ def test_a_single_table_may_have_an_inventory(
     said: dict[str, str], folder: Path, networks: sj.EventPredictor
 ) -> None:
     assert "FAILED" not in said["turned"]
+    assert "overlap 0.5, stacking max\n" in said["turned"]
     found = pd.read_csv(folder / "turned.csv")["probability"].tolist()
     stream, known = read(folder / "turned.mseed"), read_inventory(folder / "known.xml")
     turned, plain = (
         [round(pick.peak_value, 4) for pick in networks.picking.classify(stream, **options).picks]
-        for options in ({"inventory": known}, {})
+        for options in ({"inventory": known, "stacking": "max"}, {"stacking": "max"})
     )
     assert found == pytest.approx(turned, abs=2e-4)
     assert found != pytest.approx(plain, abs=2e-4)
@@ -126,6 +130,7 @@ def test_a_single_table_may_have_an_inventory(
         ("no picking", "give --checkpoint with a trained network, or --picking and any of --pol"),
         ("no inventory", "no inventory"),
         ("another task", "is a network for polarity, not for magnitude"),
+        ("stacking", "--stacking is for picking; this network is for polarity"),
     ],
 )
 def test_refusals(said: dict[str, str], name: str, message: str) -> None:

@@ -85,7 +85,7 @@ def test_keys_and_paths_are_the_same_thing(where: tuple) -> None:
 
 
 def test_unknown_family() -> None:
-    with pytest.raises(ValueError, match=r"model 'x' is not one of \['seismollm'\]"):
+    with pytest.raises(ValueError, match=r"model 'x' is not one of \['seismollm', 'seist_l'"):
         models.get("x")
 
 

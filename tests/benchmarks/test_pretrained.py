@@ -1,0 +1,96 @@
+"""What the tables of published networks, and of fine-tuning, say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import fine_tuning, pretrained
+from seismollm_jax.metrics.phases import NO_PICK
+from tests import setups
+
+
+def test_preparation_of_the_reference() -> None:
+    time = np.arange(600) / 100
+    waveform = np.stack([5 + np.sin(time), np.ones(600), 3 * np.cos(2 * time)], axis=1)
+    made = pretrained.prepared(waveform.astype(np.float32), 2)
+    assert made.shape == (300, 3)
+    assert made.dtype == np.float32
+    inner = slice(20, -20)
+    assert np.corrcoef(made[inner, 0], waveform[::2][inner, 0])[0, 1] > 0.9999
+    assert made.mean(0) == pytest.approx(0, abs=1e-5)
+    assert made.std(0)[[0, 2]] == pytest.approx(1, abs=1e-5)
+
+
+def test_scores_with_intervals() -> None:
+    true = {"p": np.array([100, 200, 300, 400]), "s": np.array([150, 250, 350, NO_PICK])}
+    found = {"p": np.array([110, 211, 250, NO_PICK]), "s": np.array([150, 250, 350, 500])}
+    made = pretrained.scores(found, true, 100.0, np.arange(4))
+    assert (made["p 0.1"]["hits"], made["p 0.1"]["picks"]) == (1, 3)  # 10 samples are within
+    assert made["p 0.5"]["hits"] == 3
+    assert made["p 0.1"]["f1"] == pytest.approx(2 / 7, abs=1e-5)
+    assert made["s 0.1"]["f1"] == pytest.approx(6 / 7, abs=1e-5)
+    assert made["p 0.1"]["low"] <= made["p 0.1"]["f1"] <= made["p 0.1"]["high"]
+
+
+def test_a_network_in_both_ways(
+    tmp_path: Path,
+    data_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def evaluated(directory: Path, output: Path, **options: object) -> None:
+        """What eval.py would write, which has tests of its own."""
+        columns = {f"{kind}_{phase}_sample": [50] for kind in ("pred", "true") for phase in "ps"}
+        pd.DataFrame({"row": [0], **columns}).to_csv(output / "predictions.csv")
+
+    monkeypatch.setattr(pretrained.run, "run", evaluated)
+    checkpoint = tmp_path / "run"
+    low = {"options.p_threshold": 0.0, "options.s_threshold": 0.0}
+    config = setups.config("picking", data_folder, low)
+    setups.save_random(checkpoint, config, {"dataset": None, "split_hash": None})
+    files = {name: str(tmp_path / name) for name in ("picks.json", "figures.json")}
+    given = [str(checkpoint), "--data", str(data_folder), "--json", files["figures.json"]]
+    assert pretrained.main(given) == 0
+    figures = json.loads(Path(files["figures.json"]).read_text())["run"]
+    assert figures["reference"]["p 0.1"]["picks"] > 0
+    assert figures["eval.py"]["p 0.1"]["f1"] == pytest.approx(1, abs=1e-5)
+    assert figures["events"] <= figures["traces"]
+    assert "| run | reference | " in capsys.readouterr().out
+
+
+def test_picks_are_compared_to_the_sample() -> None:
+    found = {"p": np.array([20, NO_PICK]), "s": np.array([31, 40])}
+    recorded = {"a": {"p": 10, "s": 15}, "b": {"p": None, "s": None}}
+    assert pretrained.equal(found, ["a", "b"], recorded, 2.0) == {"equal": 2, "of": 4}
+
+
+def test_every_station_is_left_out_once() -> None:
+    stations = ["A", "B", "A", "C", "D", "B", "E"]
+    names = [f"t{i}" for i in range(7)]
+    table = pd.DataFrame({"network": "XX", "station": stations, "trace_name": names})
+    made = fine_tuning.folds(table, 3)
+    tested = pd.concat([fold[fold["split"] == "test"] for fold in made])["trace_name"]
+    assert sorted(tested) == names
+    for fold in made:
+        assert set(fold["split"]) == {"train", "val", "test"}
+        assert (fold.groupby(table["station"])["split"].nunique() == 1).all()
+    with pytest.raises(ValueError, match="--folds=6 with 5 stations"):
+        fine_tuning.folds(table, 6)
+
+
+def test_before_and_after() -> None:
+    names = list("abcdefgh")
+    common = {"trace_name": names, "event_id": names, "window_start": 0}
+    true = {"true_p_sample": 500.0, "true_s_sample": 800.0}
+    before = pd.DataFrame({**common, **true, "pred_p_sample": 520.0, "pred_s_sample": 800.0})
+    after = before.assign(pred_p_sample=[500.0] * 7 + [np.nan]).iloc[::-1]
+    figures = fine_tuning.compare(before, after, 50.0)
+    assert figures["before"]["p 0.1"]["f1"] == 0
+    assert figures["after"]["p 0.1"]["f1"] == pytest.approx(14 / 15, abs=1e-5)
+    gain = figures["difference"]["p 0.1"]
+    assert 0.5 < gain["low"] < gain["f1"] <= gain["high"] <= 1
+    assert figures["difference"]["s 0.1"] == {"f1": 0.0, "low": 0.0, "high": 0.0}
+    assert "| difference | 0.933 (" in fine_tuning.table(figures)
