@@ -5,8 +5,8 @@
 For each task, window, batch, precision and mode: time of a call (median and quartiles), compile
 time, memory, operations counted by the compiler and by a formula, and what is achieved of this
 machine's speed in large matrix products, measured in the same run. With --torch an independent
-PyTorch model of the same sizes (`torch_model`) is timed beside it, eager and compiled: every round
-goes through all of them, so that other load on the machine meets all.
+PyTorch model of the same sizes (`torch_model`, `torch_seist_model`) is timed beside it, eager and
+compiled: every round goes through all of them, so that other load on the machine meets all.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from benchmarks import model_jax, model_startup
-from seismollm_jax import accelerators, tasks
+from seismollm_jax import accelerators, models, tasks
 
 GIB = 2**30
 Case = tuple[str, str, int, int, str]  # mode, task, samples, batch, precision
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m benchmarks.model", description=__doc__.partition("\n")[0]
     )
     add = parser.add_argument
+    add("--model", choices=models.FAMILIES, default="seismollm")
     add("--tasks", nargs="+", choices=tasks.TASKS, default=["picking", "magnitude"])
     add("--modes", nargs="+", choices=model_jax.MODES, default=[*model_jax.MODES])
     add("--batches", type=_integers, default=[1, 8], help="such as 1,8,64")
@@ -97,7 +98,7 @@ def run(given: argparse.Namespace, limit: float | None) -> dict[str, Any]:
     ):
         batches = list(given.batches)
         if given.largest and limit is not None:
-            found = largest_batch((mode, task, length, 1, precision), limit)
+            found = largest_batch(given.model, (mode, task, length, 1, precision), limit)
             batches += [found] if found not in batches else []
         for batch in batches:
             case = (mode, task, length, batch, precision)
@@ -106,7 +107,9 @@ def run(given: argparse.Namespace, limit: float | None) -> dict[str, Any]:
     if given.startup:
         figures["startup"] = {
             task: model_startup.measure(
-                model_jax.experiment_of(task, given.length[0], given.precision[0])
+                model_jax.experiment_of(
+                    task, given.length[0], given.precision[0], {"model": given.model}
+                )
             )
             for task in given.tasks
         }
@@ -144,7 +147,7 @@ def measure(
 ) -> dict[str, Any]:
     """One case: everything interleaved."""
     mode, task, length, batch, precision = case
-    experiment = model_jax.experiment_of(task, length, precision)
+    experiment = model_jax.experiment_of(task, length, precision, {"model": given.model})
     variants: dict[str, Callable[[], Any]] = {}
     known: dict[str, Any] = {}
     missing: dict[str, str] = {}
@@ -157,7 +160,7 @@ def measure(
                 continue
             try:
                 make = torch_side.MODES[mode]
-                variants[name], known[name] = make(task, arrays, precision, compiled)
+                variants[name], known[name] = make(given.model, task, arrays, precision, compiled)
             except Exception as error:  # out of memory, or no compiler for torch.compile
                 missing[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     times = interleaved(variants, given.rounds, given.seconds)
@@ -209,10 +212,10 @@ def ratios(others: list[list[float]], ours: list[list[float]]) -> dict[str, floa
     return dict(zip(names, np.percentile(found, [0, 50, 100]).tolist(), strict=True))
 
 
-def largest_batch(case: Case, limit: float) -> int:
+def largest_batch(network: str, case: Case, limit: float) -> int:
     """The largest power of two whose program needs no more than `limit` bytes, by its compiler."""
     mode, task, length, _, precision = case
-    experiment, batch = model_jax.experiment_of(task, length, precision), 1
+    experiment, batch = model_jax.experiment_of(task, length, precision, {"model": network}), 1
     while True:
         try:
             needed = model_jax.MODES[mode](experiment, 2 * batch).figures["memory_bytes"]

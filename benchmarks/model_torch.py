@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.torch_model import SeisMoLLM
+from benchmarks.torch_seist_model import SIZES, SeisT
 
 TARGETS = {  # of a task, as the batches of this project name them
     "picking": "labels",
@@ -53,6 +54,10 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.tensor(np.ascontiguousarray(array, np.float32), device=DEVICE)
 
 
+def _network(model: str, task: str) -> Any:
+    return (SeisT(model, task) if model in SIZES else SeisMoLLM(task)).to(DEVICE)
+
+
 def _first(run: Callable[[], None]) -> dict[str, float]:
     """The first call, in which `torch.compile` compiles."""
     if DEVICE == "cuda":
@@ -66,16 +71,16 @@ def _first(run: Callable[[], None]) -> dict[str, float]:
 
 
 def training(
-    task: str, batch: dict[str, np.ndarray], precision: str, compiled: bool
+    model: str, task: str, batch: dict[str, np.ndarray], precision: str, compiled: bool
 ) -> tuple[Callable[[], None], dict[str, float]]:
     """Forward, loss, backward and Adam."""
     torch._dynamo.reset()
-    model = SeisMoLLM(task).to(DEVICE).train()
-    loss_of = model.task.loss
-    learn = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    network = _network(model, task).train()
+    loss_of = network.task.loss
+    learn = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learn, lr=1e-4, fused=DEVICE == "cuda")
     x, target = _tensor(batch["waveform"]), _tensor(batch[TARGETS[task]])
-    forward: Any = torch.compile(model) if compiled else model
+    forward: Any = torch.compile(network) if compiled else network
 
     def run() -> None:
         with _autocast(precision):
@@ -90,13 +95,13 @@ def training(
 
 
 def inference(
-    task: str, batch: dict[str, np.ndarray], precision: str, compiled: bool
+    model: str, task: str, batch: dict[str, np.ndarray], precision: str, compiled: bool
 ) -> tuple[Callable[[], None], dict[str, float]]:
     """The forward pass."""
     torch._dynamo.reset()
-    model = SeisMoLLM(task).to(DEVICE).eval()
+    network = _network(model, task).eval()
     x = _tensor(batch["waveform"])
-    forward: Any = torch.compile(model) if compiled else model
+    forward: Any = torch.compile(network) if compiled else network
 
     def run() -> None:
         with torch.inference_mode(), _autocast(precision):

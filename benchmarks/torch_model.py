@@ -73,7 +73,7 @@ TASKS = {
 }
 
 
-def _same_pad(x: torch.Tensor, kernel: int, stride: int = 1) -> torch.Tensor:
+def same_pad(x: torch.Tensor, kernel: int, stride: int = 1) -> torch.Tensor:
     """Zeros for ceil(time / stride) outputs, an odd one at the end."""
     total = -x.shape[2] % stride + kernel - stride
     return functional.pad(x, (total // 2, total - total // 2))
@@ -90,7 +90,7 @@ class Branch(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv(_same_pad(self.in_proj(x), self.kernel, self.stride))
+        x = self.conv(same_pad(self.in_proj(x), self.kernel, self.stride))
         return functional.gelu(self.norm(x))
 
 
@@ -197,7 +197,7 @@ class UpLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, length: int) -> torch.Tensor:
         x = functional.interpolate(x, length, mode="linear")
-        return functional.gelu(self.norm(self.conv(_same_pad(x, self.kernel))))
+        return functional.gelu(self.norm(self.conv(same_pad(x, self.kernel))))
 
 
 class PerSampleHead(nn.Module):

@@ -7,14 +7,15 @@ channels first, and parameters have the names of the published files.
 # ruff: noqa: D102 (a module's docstring describes its `forward`)
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.torch_model import EPSILON, Task, UpLayer, _polarity_loss, _same_pad
+from benchmarks import torch_model
+from benchmarks.torch_model import EPSILON, Task, UpLayer, same_pad
 
 STEM = ((3, 16, 11, 2), (16, 8, 5, 1), (8, 16, 5, 1), (16, 16, 7, 2))  # in, out, kernel, stride
 ATTENTION_POOLING = (8, 4, 2, 1)
@@ -47,12 +48,9 @@ def _picking_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return -(entropy.new_tensor([0.5, 1.0, 1.0])[:, None] * entropy).mean()
 
 
-TASKS = {
+TASKS = torch_model.TASKS | {
     "picking": Task(3, torch.sigmoid, _picking_loss, per_sample=True),
-    "polarity": Task(2, lambda x: x.softmax(1), _polarity_loss),
-    "magnitude": Task(1, lambda x: 8 * x.sigmoid(), functional.huber_loss),
     "back_azimuth": Task(1, lambda x: 360 * x.sigmoid(), functional.huber_loss),
-    "distance": Task(1, lambda x: 500 * x.sigmoid(), functional.huber_loss),
 }
 
 
@@ -90,7 +88,7 @@ class StemBranch(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.dconv(_same_pad(self.in_proj(x), self.kernel, self.stride))
+        x = self.dconv(same_pad(self.in_proj(x), self.kernel, self.stride))
         return functional.gelu(self.norm(self.pconv(x)))
 
 
@@ -271,7 +269,7 @@ class SeisT(nn.Module):
         super().__init__()
         sizes, self.task = SIZES[name], TASKS[task]
         self.stem = nn.Sequential(*(StemBlock(*block) for block in STEM))
-        rates = iter(torch.linspace(0, sizes.drop, sum(sizes.blocks)).tolist())
+        rates = iter(np.linspace(0, sizes.drop, sum(sizes.blocks)).tolist())
         widths = (STEM[-1][1], *sizes.channels)
         stages = []
         for i, (blocks, transformers, channels, group) in enumerate(
@@ -309,9 +307,3 @@ def load(model: SeisT, arrays: Mapping[str, np.ndarray]) -> None:
         RuntimeError: an array is missing, left over, or of another shape.
     """
     model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
-
-
-def make(model: str, task: str) -> tuple[nn.Module, Callable[..., torch.Tensor]]:
-    """A network by its names, and its loss."""
-    network = SeisT(model, task)
-    return network, network.task.loss

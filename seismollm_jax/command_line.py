@@ -1,15 +1,19 @@
 """What the scripts at the top level share: how they start and how they fail."""
 
+import hashlib
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import jax
 from absl import app, flags, logging
 
 from seismollm_jax import parallel
 
+MIN_COMPILE_S = 0.2  # programs that compile faster are not kept
 TRACEBACK = "SEISMOLLM_TRACEBACK"  # environment variable; set, errors keep their traceback
 
 
@@ -24,10 +28,52 @@ def define_cluster_flags() -> None:
 
 
 def start_cluster() -> None:
-    """Joins the other processes, as the flags of `define_cluster_flags` say."""
+    """Joins the other processes, as the flags of `define_cluster_flags` say.
+
+    A process that is alone keeps its compiled programs for the next run, see `keep_programs`.
+    """
     given = flags.FLAGS
     cluster = parallel.Cluster(given.coordinator_address, given.num_processes, given.process_id)
     parallel.start(given.distributed, cluster)
+    if jax.process_count() == 1:
+        keep_programs()
+
+
+def keep_programs() -> None:
+    """Lets JAX keep compiled programs in a folder of the user's, where nothing else is set.
+
+    The folder is seismollm_jax/xla in XDG_CACHE_HOME or ~/.cache, with one folder in it for each
+    type of processor, since unlike machines may share a home. JAX_COMPILATION_CACHE_DIR names
+    another place, and JAX_ENABLE_COMPILATION_CACHE=false keeps nothing. Nor is anything kept where
+    the folder cannot be written, or on processors of Intel alone: XLA is reported to refuse their
+    programs when it reads them, with pages of warnings (github.com/jax-ml/jax/issues/38445).
+    """
+    settings: Any = jax.config
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or settings.jax_compilation_cache_dir:
+        return
+    processor = _processor()
+    if jax.default_backend() == "cpu" and "GenuineIntel" in processor:
+        return
+    name = f"{platform.machine()}-{hashlib.sha256(processor.encode()).hexdigest()[:12]}"
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = caches / "seismollm_jax" / "xla" / name
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no home, or none to write to
+        return
+    if os.access(folder, os.W_OK):
+        settings.update("jax_compilation_cache_dir", str(folder))
+        settings.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_S)
+
+
+def _processor() -> str:
+    """Maker, model and abilities of the processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    wanted = ("vendor_id", "model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -12,7 +12,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from obspy import UTCDateTime
-from scipy import signal
 
 from seismollm_jax.data.resampling import grid_index, grid_time_ns
 from seismollm_jax.inference.figures import COLOURS, DPI, GAP_COLOUR
@@ -172,6 +171,8 @@ def _high_passed(data: np.ndarray, rate_hz: float) -> np.ndarray:
     data = data.astype(np.float64)
     if 0.4 * rate_hz <= HIGH_PASS_HZ:
         return data - data.mean()
+    from scipy import signal  # slow to import, and needed for pictures alone
+
     sections = signal.butter(2, HIGH_PASS_HZ, "highpass", fs=rate_hz, output="sos")
     settled = signal.sosfilt_zi(sections) * data[0]
     return np.asarray(signal.sosfilt(sections, data, zi=settled)[0])

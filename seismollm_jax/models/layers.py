@@ -83,14 +83,19 @@ def auto_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, *, padding: tuple[int, int], stride: int = 1
+    x: jax.Array, kernel: jax.Array, *, padding: tuple[int, int], stride: int = 1, groups: int = 1
 ) -> jax.Array:
     """Convolution over time with zeros around: (batch, time, inputs) -> (batch, ..., outputs).
 
     The zeros are never written to memory, and the gradient cuts nothing off.
     """
     return jax.lax.conv_general_dilated(
-        x, kernel.astype(x.dtype), (stride,), [padding], dimension_numbers=("NWC", "WIO", "NWC")
+        x,
+        kernel.astype(x.dtype),
+        (stride,),
+        [padding],
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=groups,
     )
 
 

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from seismollm_jax.models.folded import Affine, Plain, filled
 from seismollm_jax.models.output import Output
 from seismollm_jax.models.seismollm.model import SeisMoLLMConfig
 
-BATCH_NORM_EPSILON = 1e-5  # the default of `layers.BatchNorm`, which no setting changes
 FUSED_BELOW = 32
 """Branches with fewer channels become one convolution, the shorter kernels filled up with zeros.
 
@@ -30,13 +30,6 @@ A processor multiplies by the zeros too, but sixteen channels leave most of it i
 first block takes 0.84 of the time, and the others, with 48 and 96 channels, would take 1.15 to
 1.35 of it (2 CPU cores, float32).
 """
-
-
-class Affine(NamedTuple):
-    """A linear layer or a convolution: kernel (inputs, outputs) or as its user says, bias."""
-
-    kernel: Any
-    bias: Any
 
 
 class Norm(NamedTuple):
@@ -77,43 +70,21 @@ class Folded(NamedTuple):
     head: list[Affine]
 
 
-class _Arrays:
-    """The arrays of the plain network in float64, by their names."""
-
-    def __init__(self, arrays: Mapping[str, Any]):
-        self.arrays = arrays
-
-    def __call__(self, name: str) -> np.ndarray:
-        return np.asarray(self.arrays[name], np.float64)
-
-    def norm(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Factor and shift of a batch norm."""
-        factor = self(f"{name}/scale") / np.sqrt(self(f"{name}/var") + BATCH_NORM_EPSILON)
-        return factor, self(f"{name}/bias") - self(f"{name}/mean") * factor
-
+class _Arrays(Plain):
     def linear(self, name: str, scale: float) -> tuple[np.ndarray, np.ndarray]:
         """A layer of GPT-2 with what its adapter adds."""
         kernel = self(f"{name}/base/kernel")
-        if f"{name}/lora_a" in self.arrays:
+        if f"{name}/lora_a" in self:
             kernel = kernel + scale * (self(f"{name}/lora_a") @ self(f"{name}/lora_b"))
         return kernel, self(f"{name}/base/bias")
 
 
 def _fuse(kernels: list[np.ndarray], biases: list[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
-    """Sibling convolutions (time, inputs, outputs) as one, if that pays and can be.
-
-    Kernels whose lengths differ by even numbers have their middles at the same sample whatever the
-    padding, so the shorter ones get as many zeros before as behind.
-    """
-    longest = max(len(kernel) for kernel in kernels)
-    missing = [longest - len(kernel) for kernel in kernels]
-    if kernels[0].shape[2] >= FUSED_BELOW or any(n % 2 for n in missing):
+    """Sibling convolutions (time, inputs, outputs) as one, if that pays and can be."""
+    together = None if kernels[0].shape[2] >= FUSED_BELOW else filled(kernels)
+    if together is None:
         return list(zip(kernels, biases, strict=True))
-    filled = [
-        np.pad(kernel, ((n // 2, n // 2), (0, 0), (0, 0)))
-        for kernel, n in zip(kernels, missing, strict=True)
-    ]
-    return [(np.concatenate(filled, -1), np.concatenate(biases))]
+    return [(together, np.concatenate(biases))]
 
 
 def fold(config: SeisMoLLMConfig, output: Output, arrays: Mapping[str, Any]) -> Folded:

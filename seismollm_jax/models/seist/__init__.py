@@ -10,8 +10,9 @@ from typing import Any
 
 from flax import nnx
 
-from seismollm_jax.models.family import Family, Path, Pretrained
+from seismollm_jax.models.family import Family, InferenceGraph, Path, Pretrained
 from seismollm_jax.models.output import Output
+from seismollm_jax.models.seist import inference, inference_fold
 from seismollm_jax.models.seist.config import (
     RATES,
     SIZES,
@@ -89,6 +90,14 @@ def _kind(path: Path) -> str:
     return str(path[0])
 
 
+def _for_inference(
+    settings: Mapping[str, Any], output: Output, arrays: Mapping[str, Any]
+) -> InferenceGraph:
+    config = from_settings(settings)
+    function = functools.partial(inference.run, config, output)
+    return InferenceGraph(function, inference_fold.fold(config, output, arrays))
+
+
 def _family(size: str) -> Family:
     return Family(
         name=PREFIX + size,
@@ -99,6 +108,7 @@ def _family(size: str) -> Family:
         is_trainable=_is_trainable,
         read_pretrained=_read_pretrained,
         kind=_kind,
+        for_inference=_for_inference,
         forms={"picking": "detection", "back_azimuth": "angle"},
     )
 
