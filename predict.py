@@ -5,6 +5,7 @@ pairs, and what the other networks say at each P. With a folder as --output it d
 of any size, station-day by station-day.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import seismollm_jax as sj
 from seismollm_jax import command_line
 from seismollm_jax.data import catalogue
 from seismollm_jax.inference import archive, pick_output, record_pictures, stations, streams
+from seismollm_jax.inference import options as settings
 from seismollm_jax.inference.archive_days import Selection, patterns, time_ns
 from seismollm_jax.inference.coverage import Coverage
 from seismollm_jax.inference.event_answers import KINDS, P_POSITION, position
@@ -63,7 +65,12 @@ PLOT = flags.DEFINE_string(
     "Picking: 'event' or 'hour' for pictures of each; of a single table also FILE.png, for one of "
     "each record.",
 )
-OVERLAP = flags.DEFINE_float("overlap", 0.5, "Of neighbouring windows, a share below 1.", 0, 0.95)
+OVERLAP = flags.DEFINE_float(
+    "overlap", None, "Of windows: 0.5, but picking in more than a minute 0.9.", 0, 0.95
+)
+STACKING = flags.DEFINE_enum(
+    "stacking", None, ["avg", "max"], "Picking: of windows: avg, but of more than a minute max."
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows in a pass.", 1)
 OPERATING_POINT = flags.DEFINE_enum(
     "operating_point",
@@ -122,17 +129,20 @@ def main(argv: list[str]) -> None:
     command_line.start_cluster()
     job = _job()
     predictor = _load()
-    events = predictor if isinstance(predictor, EventPredictor) else None
-    for network in [events.picking, *events.answers.values()] if events else [predictor]:
-        _introduce(network, events)
+    if isinstance(predictor, EventPredictor):
+        for network in [predictor.picking, *predictor.answers.values()]:
+            _introduce(network, predictor)
+        options = _options(predictor.picking)
+    else:
+        _introduce(predictor, None)
+        options = _options(predictor)
     if job is not None:
-        print(archive.run(predictor, job))
+        print(archive.run(predictor, dataclasses.replace(job, options=options)))
         return
     coverage = Coverage()
     stream = streams.read(INPUT.value, coverage)
     output = _output()
     output.parent.mkdir(parents=True, exist_ok=True)
-    options: dict[str, Any] = {"overlap": OVERLAP.value}
     if INVENTORY.value is not None:
         options["inventory"] = stations.read(INVENTORY.value)
     if isinstance(predictor, EventPredictor):
@@ -180,7 +190,8 @@ def _write_answers(
         for text in pictures.finish(coverage, found):
             print(text)
         return
-    tables = [predictor.windows(segment, overlap=OVERLAP.value) for segment in segments]
+    overlap = options.get("overlap", 0.5)
+    tables = [predictor.windows(segment, overlap=overlap) for segment in segments]
     if not tables:
         raise ValueError(f"nothing in the input can be analysed.\n{coverage}")
     table = pd.concat(tables, ignore_index=True)
@@ -234,6 +245,17 @@ def _introduce(predictor: sj.Predictor, events: EventPredictor | None) -> None:
         print(text)
 
 
+def _options(predictor: sj.Predictor) -> dict[str, Any]:
+    """How windows overlap; picking says so."""
+    given = {flag.name: flag.value for flag in (OVERLAP, STACKING) if flag.value is not None}
+    if not predictor.experiment.task.output.per_sample:
+        return given
+    used = settings.parse(given, predictor.window, predictor.sampling_rate_hz)
+    length_s = predictor.window / predictor.sampling_rate_hz
+    print(f"windows of {length_s:g} s, overlap {used.overlap:g}, stacking {used.stacking}")
+    return {"overlap": used.overlap, "stacking": used.stacking}
+
+
 def _job() -> archive.Job | None:
     """What to do with an archive; None for a single table."""
     given: dict[str, Any] = {
@@ -266,7 +288,6 @@ def _job() -> archive.Job | None:
         output=_output(),
         selection=selection,
         shard=archive.shard(given.pop("shard", None)),
-        options={"overlap": OVERLAP.value},
         inventory=None if INVENTORY.value is None else Path(INVENTORY.value),
         plot=PLOT.value,
         report=bool(REPORT.value),
@@ -281,7 +302,7 @@ def _output() -> Path:
 def _check(predictor: sj.Predictor) -> None:
     """Refuses flags that would do nothing and warns of windows unlike the training's."""
     task, contract = predictor.experiment.task, predictor.description["contract"]
-    for flag in (PLOT, REPORT):
+    for flag in (PLOT, REPORT, STACKING):
         if flag.value and not task.output.per_sample:
             raise ValueError(f"--{flag.name} is for picking; this network is for {task.name}")
     position = contract["p_position_ratio"]

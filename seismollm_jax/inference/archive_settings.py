@@ -38,9 +38,8 @@ def describe(
         rules = {"p_position": predictor.p_position, "longest_sp_s": predictor.longest_sp_s}
         picks = describe(predictor.picking, chosen, inventory, channels)
         return picks | {"answers": answers, "events": rules}
-    made = dataclasses.asdict(
-        dataclasses.replace(options.parse(chosen, predictor.window), inventory=None)
-    )
+    used = options.parse(chosen, predictor.window, predictor.sampling_rate_hz)
+    made = dataclasses.asdict(dataclasses.replace(used, inventory=None))
     del made["batch_size"]
     context = predictor.experiment.context
     return {

@@ -83,7 +83,7 @@ class EventPredictor:
             **options: see :class:`seismollm_jax.inference.options.Options`.
         """
         networks = [self.picking, *self.answers.values()]
-        chosen = settings.parse(options, self.picking.window)
+        chosen = settings.parse(options, self.picking.window, self.picking.sampling_rate_hz)
         coverage = Coverage() if coverage is None else coverage
         found: dict[float, list[Segment]] = {}
         traces = list(stream)
@@ -125,7 +125,7 @@ class EventPredictor:
             within_ns: earliest and latest P, exclusive, nanoseconds since 1970-01-01.
             **options: as of `segments`.
         """
-        chosen = settings.parse(options, self.picking.window)
+        chosen = settings.parse(options, self.picking.window, self.picking.sampling_rate_hz)
         pairs = pair(picks, self.longest_sp_s)
         complete: dict[str, list[UTCDateTime]] = {}
         for p, s in pairs:

@@ -11,6 +11,10 @@ from obspy import Inventory
 from seismollm_jax.inference.streams import EDGE_S
 from seismollm_jax.inference.windows import Stacking, check_blinding, overlap_samples
 
+# Networks are taught with one event a window, and of several in one they may find the largest
+# alone. Longer windows than this often hold several.
+LONG_WINDOW_S = 60.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -18,8 +22,10 @@ class Options:
 
     Attributes:
         batch_size: windows in a pass; None takes the predictor's.
-        overlap: of neighbouring windows: samples from 1 up, a share of the window below 1.
-        stacking: "avg" or "max" of the windows that cover a sample.
+        overlap: of neighbouring windows: samples from 1 up, a share of the window below 1. By
+            default 0.5, and 0.9 for windows of more than a minute.
+        stacking: "avg" or "max" of the windows that cover a sample. By default "avg", and "max"
+            for windows of more than a minute, so that it is enough to be seen in one of them.
         blinding: samples at the beginning and end of each window that are not used.
         strict: use only samples that all three components have; otherwise missing ones are zero.
         flexible_horizontal_components: take components 1 and 2 for N and E.
@@ -50,8 +56,13 @@ class Options:
         return {phase: value for phase, value in given.items() if value is not None}
 
 
-def parse(options: Mapping[str, Any], window: int) -> Options:
+def parse(options: Mapping[str, Any], window: int, sampling_rate_hz: float) -> Options:
     """Checked options.
+
+    Args:
+        options: those given.
+        window: samples of the network's window.
+        sampling_rate_hz: of the network.
 
     Raises:
         TypeError: an option that does not exist; the message lists those that do.
@@ -60,7 +71,9 @@ def parse(options: Mapping[str, Any], window: int) -> Options:
     known = [field.name for field in dataclasses.fields(Options)]
     if unknown := [name for name in options if name not in known]:
         raise TypeError(f"no option {', '.join(unknown)}; there are {', '.join(known)}")
-    made = Options(**options)
+    long = window > LONG_WINDOW_S * sampling_rate_hz
+    own: dict[str, Any] = {"overlap": 0.9, "stacking": "max"} if long else {}
+    made = Options(**(own | dict(options)))
     overlap_samples(window, made.overlap)
     check_blinding(window, made.overlap, made.blinding)
     if made.stacking not in ("avg", "max"):

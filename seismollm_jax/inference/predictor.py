@@ -191,7 +191,7 @@ class Predictor:
             coverage: continue this one.
             **options: as of `annotate`.
         """
-        chosen = settings.parse(options, self.window)
+        chosen = settings.parse(options, self.window, self.sampling_rate_hz)
         return streams.segments(
             stream,
             self.sampling_rate_hz,
@@ -213,7 +213,7 @@ class Predictor:
             ValueError: the task gives one answer a window.
         """
         self._require_per_sample(True)
-        chosen = settings.parse(options, self.window)
+        chosen = settings.parse(options, self.window, self.sampling_rate_hz)
         return annotate_segments(
             self._run,
             segments,
@@ -236,7 +236,7 @@ class Predictor:
         """
         own, labels = self.experiment.context.options, self.experiment.task.labels
         thresholds = {"P": own.p_threshold, "S": own.s_threshold}
-        chosen = settings.parse(options, self.window)
+        chosen = settings.parse(options, self.window, self.sampling_rate_hz)
         return pick_segment(
             curves,
             segment,
@@ -254,8 +254,9 @@ class Predictor:
         own, labels = self.experiment.context.options, self.experiment.task.labels
         if "detection" not in labels:
             return DetectionList()
-        chosen = settings.parse(options, self.window).detection_threshold
-        threshold = own.detection_threshold if chosen is None else chosen
+        chosen = settings.parse(options, self.window, self.sampling_rate_hz)
+        threshold = chosen.detection_threshold
+        threshold = own.detection_threshold if threshold is None else threshold
         return detect_segment(curves[:, labels.index("detection")], segment, threshold)
 
     def windows(self, segment: Segment, *, overlap: float = 0.5) -> pd.DataFrame:

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from seismollm_jax.inference import options as settings
 from seismollm_jax.inference import predictor as predictors
+from seismollm_jax.inference.windows import overlap_samples
 
 CITATION = "{}, a network for seismic monitoring, in the JAX implementation seismollm_jax"
 DETECTION = "Detection"  # what SeisBench calls that curve; the others are called by a letter
@@ -21,9 +23,10 @@ DETECTION = "Detection"  # what SeisBench calls that curve; the others are calle
 def from_checkpoint(directory: str | Path, **options: Any) -> Any:
     """A `seisbench.models.WaveformModel` around a trained picker.
 
-    Its `annotate` and `classify` take SeisBench's options; overlap is half a window and the
-    thresholds are the checkpoint's by default. It stays on the devices of JAX: `to("cuda")` has no
-    effect on the network. It cannot be trained, or saved with `model.save`.
+    Its `annotate` and `classify` take SeisBench's options; by default overlap and stacking are
+    those of :class:`seismollm_jax.inference.options.Options`, and the thresholds the checkpoint's.
+    It stays on the devices of JAX: `to("cuda")` has no effect on the network. It cannot be trained,
+    or saved with `model.save`.
 
     Args:
         directory: as of `seismollm_jax.load`.
@@ -72,6 +75,7 @@ def _model_class() -> type:
 
         def __init__(self, predictor: predictors.Predictor) -> None:
             window, context = predictor.window, predictor.experiment.context
+            used = settings.parse({}, window, predictor.sampling_rate_hz)
             super().__init__(
                 citation=CITATION.format(predictor.name),
                 component_order="ZNE",
@@ -84,7 +88,8 @@ def _model_class() -> type:
                     for name in predictor.experiment.task.labels
                 ],
                 default_args={
-                    "overlap": window // 2,
+                    "overlap": overlap_samples(window, used.overlap),
+                    "stacking": used.stacking,
                     "batch_size": predictor.batch_size,
                     "P_threshold": context.options.p_threshold,
                     "S_threshold": context.options.s_threshold,
