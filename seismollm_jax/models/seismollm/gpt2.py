@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from seismollm_jax.models.dropout import Dropout
 from seismollm_jax.models.layers import RunBlock, call_block
 from seismollm_jax.models.seismollm.lora import LoRALinear
 
@@ -103,7 +104,7 @@ class Attention(nnx.Module):
         width, depth = config.n_embd, config.n_layer
         self.c_attn = linear("attn.c_attn", width, 3 * width, std=0.02)
         self.c_proj = linear("attn.c_proj", width, width, std=0.02 / (2 * depth) ** 0.5)
-        self.dropout, self.heads, self.dtype = nnx.Dropout(config.attn_pdrop), config.n_head, dtype
+        self.dropout, self.heads, self.dtype = Dropout(config.attn_pdrop), config.n_head, dtype
 
     def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None) -> jax.Array:
         batch, tokens, width = x.shape
@@ -151,7 +152,7 @@ class Block(nnx.Module):
         self.ln_2 = layer_norm(config, dtype=dtype, rngs=rngs)
         self.attn = Attention(config, linear, dtype=dtype)
         self.mlp = MLP(config, linear)
-        self.dropout = nnx.Dropout(config.resid_pdrop)
+        self.dropout = Dropout(config.resid_pdrop)
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
         attended = self.attn(self.ln_1(x), rngs=rngs)
@@ -182,7 +183,7 @@ class GPT2(nnx.Module):
         self.wpe = nnx.Param(0.02 * jax.random.normal(rngs.params(), shape))
         self.blocks = nnx.List(Block(config, lora, dtype=dtype, rngs=rngs) for _ in range(layers))
         self.ln_f = layer_norm(config, dtype=dtype, rngs=rngs)
-        self.dropout, self.dtype = nnx.Dropout(config.embd_pdrop), dtype
+        self.dropout, self.dtype = Dropout(config.embd_pdrop), dtype
 
     def __call__(
         self, x: jax.Array, *, rngs: nnx.Rngs | None, run_block: RunBlock = call_block

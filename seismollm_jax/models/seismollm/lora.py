@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from seismollm_jax.models.dropout import Dropout
 from seismollm_jax.models.layers import uniform_fan_in
 
 
@@ -32,7 +33,7 @@ class LoRALinear(nnx.Module):
         self.rank, self.dtype = rank, dtype
         if rank:
             self.scale = alpha / rank
-            self.dropout = nnx.Dropout(dropout)
+            self.dropout = Dropout(dropout)
             self.lora_a = nnx.LoRAParam(uniform_fan_in(rngs.params(), (inputs, rank)))
             self.lora_b = nnx.LoRAParam(jnp.zeros((rank, outputs)))
 
