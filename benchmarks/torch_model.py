@@ -203,14 +203,11 @@ class UpLayer(nn.Module):
 class PerSampleHead(nn.Module):
     """Back to the samples of the waveform in geometric steps."""
 
-    def __init__(self, features: int, outputs: int, sizes: Sizes):
+    def __init__(self, widths: Sequence[int], kernels: Sequence[int], outputs: int):
         super().__init__()
-        widths = [features, *sizes.head_channels[::-1], 2 * outputs]
         self.up_layers = nn.ModuleList(
             UpLayer(inputs, width, kernel)
-            for inputs, width, kernel in zip(
-                widths[:-1], widths[1:], sizes.kernels[::-1], strict=True
-            )
+            for inputs, width, kernel in zip(widths[:-1], widths[1:], kernels, strict=True)
         )
         self.out_conv = nn.Conv1d(widths[-1], outputs, 7, padding=3)
 
@@ -262,7 +259,9 @@ class SeisMoLLM(nn.Module):
         self.gpt2 = GPT2(sizes)
         channels = self.task.channels
         self.out_head: nn.Module = (
-            PerSampleHead(features, channels, sizes)
+            PerSampleHead(
+                [features, *sizes.head_channels[::-1], 2 * channels], sizes.kernels[::-1], channels
+            )
             if self.task.per_sample
             else PooledHead(features, channels)
         )

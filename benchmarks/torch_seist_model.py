@@ -7,7 +7,7 @@ channels first, and parameters have the names of the published files.
 # ruff: noqa: D102 (a module's docstring describes its `forward`)
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks import torch_model
-from benchmarks.torch_model import EPSILON, Task, UpLayer, same_pad
+from benchmarks.torch_model import EPSILON, PerSampleHead, Task, same_pad
 
 STEM = ((3, 16, 11, 2), (16, 8, 5, 1), (8, 16, 5, 1), (16, 16, 7, 2))  # in, out, kernel, stride
 ATTENTION_POOLING = (8, 4, 2, 1)
@@ -228,27 +228,6 @@ class TransformerLayer(nn.Module):
             parts.append(y + self.path_b(self.gconv(y)))
         x = self.norm2(torch.cat(parts, 1))
         return x + self.path(self.mlp(x))
-
-
-class PerSampleHead(nn.Module):
-    """Back to the samples of the waveform in geometric steps."""
-
-    def __init__(self, widths: Sequence[int], kernels: Sequence[int], outputs: int):
-        super().__init__()
-        self.up_layers = nn.ModuleList(
-            UpLayer(inputs, width, kernel)
-            for inputs, width, kernel in zip(widths[:-1], widths[1:], kernels, strict=True)
-        )
-        self.out_conv = nn.Conv1d(widths[-1], outputs, 7, padding=3)
-
-    def forward(self, x: torch.Tensor, samples: int) -> torch.Tensor:
-        factor = (samples / x.shape[2]) ** (1 / len(self.up_layers))
-        lengths = [samples]
-        while len(lengths) < len(self.up_layers):
-            lengths.insert(0, int(lengths[0] / factor))
-        for layer, length in zip(self.up_layers, lengths, strict=True):
-            x = layer(x, length)
-        return self.out_conv(x)
 
 
 class PooledHead(nn.Module):

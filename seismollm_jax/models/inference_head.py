@@ -1,4 +1,4 @@
-"""The head with an answer per sample, for use alone: interpolation and convolution in any order."""
+"""Heads for use alone: channels that are asked for, interpolation and convolution in any order."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,11 +16,35 @@ from seismollm_jax.models.layers import (
     stretched_products,
     upsampling_sizes,
 )
+from seismollm_jax.models.output import Output
 
 
 def gelu(x: jax.Array, dtype: jnp.dtype) -> jax.Array:
     """The exact GELU, computed in float32 whatever comes in."""
     return jax.nn.gelu(x.astype(jnp.float32), approximate=False).astype(dtype)
+
+
+def answer(
+    output: Output,
+    layers: Sequence[Affine],
+    channels: Sequence[int] | None,
+    logits: Callable[[list[Affine]], jax.Array],
+) -> jax.Array:
+    """The network's output, of which channels that are not wanted are not computed.
+
+    Args:
+        output: what the last layer gives.
+        layers: of the head.
+        channels: those to compute, in this order; None for all.
+        logits: layers of the head -> their values before the activation.
+    """
+    if channels is None:
+        return output.activate(logits([*layers]))
+    chosen = np.asarray(channels)
+    if output.activation == "softmax":  # which looks at all of them
+        return output.activate(logits([*layers]))[..., chosen]
+    last = Affine(*(part[..., chosen] for part in layers[-1]))
+    return output.activate(logits([*layers[:-1], last]))
 
 
 def answer_per_sample(layers: Sequence[Affine], x: jax.Array, samples: int) -> jax.Array:

@@ -68,6 +68,18 @@ def convolution(path: Path, key: str, *, bias: bool) -> list[Rule | Extra]:
     return [*rules, Rule((*path, "bias"), f"{key}.bias")] if bias else [*rules]
 
 
+class RecognitionError(ValueError):
+    """Names or shapes that no network of a family has; the message says which and what would help.
+
+    Attributes:
+        problems: one line each.
+    """
+
+    def __init__(self, *problems: str):
+        self.problems = list(problems)
+        super().__init__("; ".join(problems))
+
+
 class WeightsError(ValueError):
     """Weights that do not fit: the message lists every missing, unexpected or misshapen array.
 

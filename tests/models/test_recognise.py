@@ -12,9 +12,9 @@ from seismollm_jax import tasks
 from seismollm_jax.models.seismollm.gpt2 import ADAPTED_LAYERS, GPT2Config, LoRAConfig
 from seismollm_jax.models.seismollm.model import EmbedderConfig, SeisMoLLMConfig
 from seismollm_jax.models.seismollm.names import GPT2_PREFIX, checkpoint_table
-from seismollm_jax.models.seismollm.recognise import Recognised, RecognitionError, recognise
+from seismollm_jax.models.seismollm.recognise import Recognised, recognise
 from seismollm_jax.models.state import key
-from seismollm_jax.models.weights import Extra, Shape
+from seismollm_jax.models.weights import Extra, RecognitionError, Shape
 from tests.models import tiny
 
 

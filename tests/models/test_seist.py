@@ -18,9 +18,9 @@ from seismollm_jax.models.seist.config import SIZES, branch_widths, rounded
 from seismollm_jax.models.seist.layers import drop_path, dropped, pooled
 from seismollm_jax.models.seist.model import SeisT
 from seismollm_jax.models.seist.names import checkpoint_table
-from seismollm_jax.models.seist.recognise import RecognitionError, recognise
+from seismollm_jax.models.seist.recognise import recognise
 from seismollm_jax.models.state import batch_stats, merge
-from seismollm_jax.models.weights import Extra
+from seismollm_jax.models.weights import Extra, RecognitionError
 from tests import golden_files
 from tests.models.seist_files import OUTPUTS, TINY, filled, parts, shapes, state_dict
 

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from seismollm_jax.models.folded import Affine
-from seismollm_jax.models.inference_head import answer_per_sample, gelu
+from seismollm_jax.models.inference_head import answer, answer_per_sample, gelu
 from seismollm_jax.models.layers import auto_padding, convolve
 from seismollm_jax.models.output import Output
 from seismollm_jax.models.seismollm.gpt2 import ACTIVATIONS
@@ -43,16 +42,13 @@ def run(
     features = embed(config, arrays, x.astype(config.compute_dtype))
     hidden = think(config, arrays, to_tokens(features, config.patch_size))
     sequence = from_tokens(hidden, config.patch_size)
-    last, chosen = arrays.head[-1], channels is not None
-    if chosen and output.activation != "softmax":  # which looks at all of them
-        last, chosen = Affine(*(part[..., np.asarray(channels)] for part in last)), False
-    layers = [*arrays.head[:-1], last]
-    if output.per_sample:
-        logits = answer_per_sample(layers, sequence, x.shape[1])
-    else:
-        logits = answer_per_window(layers, sequence)
-    result = output.activate(logits)
-    return result[..., np.asarray(channels)] if chosen else result
+
+    def logits(layers: Sequence[Affine]) -> jax.Array:
+        if output.per_sample:
+            return answer_per_sample(layers, sequence, x.shape[1])
+        return answer_per_window(layers, sequence)
+
+    return answer(output, arrays.head, channels, logits)
 
 
 def embed(config: SeisMoLLMConfig, arrays: Folded, x: jax.Array) -> jax.Array:

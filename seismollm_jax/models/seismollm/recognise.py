@@ -9,23 +9,11 @@ from collections.abc import Mapping, Sequence
 from seismollm_jax.models.seismollm.gpt2 import ADAPTED_LAYERS, GPT2Config, LoRAConfig
 from seismollm_jax.models.seismollm.model import EmbedderConfig, SeisMoLLMConfig
 from seismollm_jax.models.seismollm.names import GPT2_PREFIX, PLAIN_PREFIX
-from seismollm_jax.models.weights import Shape
+from seismollm_jax.models.weights import RecognitionError, Shape
 
 HEAD_WIDTH = 64  # features of an attention head in every published GPT-2
 PUBLISHED_DEPTHS = {768: 12, 1024: 24, 1280: 36, 1600: 48}  # width -> layers of gpt2, -medium, ...
 UNUSED_HEAD_CHANNELS = 128  # the first entry of head.channels shapes nothing
-
-
-class RecognitionError(ValueError):
-    """Names or shapes that no SeisMoLLM can have; the message says which and what would help.
-
-    Attributes:
-        problems: one line each.
-    """
-
-    def __init__(self, *problems: str):
-        self.problems = list(problems)
-        super().__init__("; ".join(problems))
 
 
 @dataclasses.dataclass(frozen=True)

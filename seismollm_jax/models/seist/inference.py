@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seismollm_jax.models.folded import Affine
-from seismollm_jax.models.inference_head import answer_per_sample, gelu
+from seismollm_jax.models.inference_head import answer, answer_per_sample, gelu
 from seismollm_jax.models.layers import auto_padding, convolve
 from seismollm_jax.models.output import Output
 from seismollm_jax.models.seist.config import SeisTConfig, StageConfig
@@ -47,15 +47,13 @@ def run(
                 features = multi_scale(block, features)
             else:
                 features = transform(stage, config.attention_width(stage), block, features)
-    last, chosen = arrays.head[-1], channels is not None
-    if chosen and output.activation != "softmax":  # which looks at all of them
-        last, chosen = Affine(*(part[..., np.asarray(channels)] for part in last)), False
-    if output.per_sample:
-        logits = answer_per_sample([*arrays.head[:-1], last], features, x.shape[1])
-    else:
-        logits = features.astype(jnp.float32).mean(1) @ last.kernel + last.bias
-    result = output.activate(logits)
-    return result[..., np.asarray(channels)] if chosen else result
+
+    def logits(layers: Sequence[Affine]) -> jax.Array:
+        if output.per_sample:
+            return answer_per_sample(layers, features, x.shape[1])
+        return features.astype(jnp.float32).mean(1) @ layers[-1].kernel + layers[-1].bias
+
+    return answer(output, arrays.head, channels, logits)
 
 
 def linear(x: jax.Array, layer: Affine) -> jax.Array:

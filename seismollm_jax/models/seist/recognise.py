@@ -5,22 +5,10 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from seismollm_jax.models.seist.config import SIZES
-from seismollm_jax.models.weights import Shape
+from seismollm_jax.models.weights import RecognitionError, Shape
 
 STAGE = "encoder_layers.{}.0.proj.weight"  # (width, width before, 1)
 HEADS = {True: "out_head.out_conv.weight", False: "out_head.lin.weight"}
-
-
-class RecognitionError(ValueError):
-    """Names or shapes that no published SeisT has; the message says which and what would help.
-
-    Attributes:
-        problems: one line each.
-    """
-
-    def __init__(self, *problems: str):
-        self.problems = list(problems)
-        super().__init__("; ".join(problems))
 
 
 @dataclasses.dataclass(frozen=True)
