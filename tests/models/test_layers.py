@@ -21,7 +21,7 @@ from seismollm_jax.models.layers import (
     upsampling_sizes,
 )
 from seismollm_jax.models.seismollm.gpt2 import GPT2, GPT2Config, LoRAConfig
-from seismollm_jax.models.seismollm.lora import LoRALinear
+from seismollm_jax.models.seismollm.lora import LoRALinear, narrow_product
 from seismollm_jax.models.seismollm.model import SeisMoLLM, SeisMoLLMConfig, from_tokens, to_tokens
 from seismollm_jax.models.state import split
 from tests.models import tiny
@@ -172,6 +172,16 @@ def test_an_adapter_adds_its_scaled_product() -> None:
     layer.lora_b[...] = draw(2, 5, seed=1)
     expected = layer.base(x) + 8.0 / 2 * (x @ layer.lora_a[...] @ layer.lora_b[...])
     np.testing.assert_allclose(layer(x, rngs=None), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(7, 2), (2, 7)])
+def test_the_gradient_of_a_narrow_product(inputs: int, outputs: int) -> None:
+    x, kernel, dy = draw(2, 3, inputs), draw(inputs, outputs, seed=1), draw(2, 3, outputs, seed=2)
+    y, pull = jax.vjp(narrow_product, x, kernel)
+    plain_y, plain_pull = jax.vjp(jnp.matmul, x, kernel)
+    np.testing.assert_array_equal(y, plain_y)
+    for found, expected in zip(pull(dy), plain_pull(dy), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_rank_zero_is_the_plain_layer() -> None:

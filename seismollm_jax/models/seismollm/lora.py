@@ -44,4 +44,33 @@ class LoRALinear(nnx.Module):
             return y
         x = self.dropout(x, deterministic=rngs is None, rngs=rngs).astype(self.dtype)
         a, b = self.lora_a[...].astype(self.dtype), self.lora_b[...].astype(self.dtype)
-        return y + self.scale * (x @ a @ b)
+        return y + self.scale * narrow_product(narrow_product(x, a), b)
+
+
+@jax.custom_vjp
+def narrow_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x @ kernel for a kernel with one short side: (..., inputs) -> (..., outputs).
+
+    Its gradient turns the narrow arrays over and leaves the wide ones as they lie in memory. The
+    derived one transposes the wide gradient too, and on CPUs computes that anew, column by column:
+    a sixth of a training step.
+    """
+    return x @ kernel
+
+
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return x @ kernel, (x, kernel)
+
+
+def _backward(kept: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    inputs, outputs = kernel.shape
+    x_rows, dy_rows = x.reshape(-1, inputs), dy.reshape(-1, outputs)
+    if inputs <= outputs:
+        d_kernel = jnp.einsum("ni,no->io", x_rows, dy_rows)
+    else:
+        d_kernel = jnp.einsum("no,ni->oi", dy_rows, x_rows).T
+    return dy @ kernel.T, d_kernel
+
+
+narrow_product.defvjp(_forward, _backward)
