@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ if not __package__:  # run as a file: the folder on Python's path is this one, n
 
 import numpy as np
 
-from benchmarks import archive_data
+from benchmarks import archive_data, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,7 +88,7 @@ def _run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             found[system, work].append(json.loads(result.stdout.splitlines()[-1]))
     return {
         "machine": {
-            "cpu": _cpu(),
+            "cpu": machine.processor(),
             "cores": os.cpu_count(),
             "load_average_begin": load_begin,
             "load_average_end": os.getloadavg(),
@@ -107,13 +106,6 @@ def _say(text: str) -> None:
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def _summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians and bounds of times; stages and memory of the middle round."""
     middle = sorted(rounds, key=lambda one: one["seconds"])[len(rounds) // 2]
@@ -129,10 +121,10 @@ def _summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 def table(figures: dict[str, Any]) -> str:
     """For people."""
-    machine = figures["machine"]
+    host = figures["machine"]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores; load average at the beginning "
-        f"{machine['load_average_begin'][0]:.1f}, at the end {machine['load_average_end'][0]:.1f}; "
+        f"{host['cpu']}, {host['cores']} cores; load average at the beginning "
+        f"{host['load_average_begin'][0]:.1f}, at the end {host['load_average_end'][0]:.1f}; "
         f"median (lowest to highest) of {figures['rounds']} rounds"
     ]
     for system, works in figures["systems"].items():

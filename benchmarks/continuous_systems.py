@@ -48,7 +48,7 @@ def ours(given: argparse.Namespace) -> Figures:
 
     import seismollm_jax as sj
     from seismollm_jax.data.memory import keep_freed_memory
-    from seismollm_jax.inference import archive
+    from seismollm_jax.inference.archive import run as archive
 
     keep_freed_memory()
     predictor = sj.load(given.checkpoint, batch_size=given.batch_size)

@@ -13,7 +13,6 @@ through all variants one after the other, so that other load on the machine meet
 
 import argparse
 import contextlib
-import importlib.metadata
 import itertools
 import json
 import os
@@ -30,7 +29,7 @@ if not __package__:  # run as a file: the folder on Python's path is this one, n
 
 import numpy as np
 
-from benchmarks import pipeline_data, process_tree
+from benchmarks import machine, pipeline_data, process_tree
 from seismollm_jax import experiment
 from seismollm_jax.data import pipeline
 from seismollm_jax.data.memory import keep_freed_memory
@@ -143,18 +142,11 @@ def _why_no_torch() -> str | None:
 
 
 def _machine() -> dict[str, Any]:
-    info = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
-    packages = ("numpy", "h5py", "grain", "array_record", "torch")
-    versions = {}
-    for package in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
     return {
-        "cpu": models[0] if models else platform.machine(),
+        "cpu": machine.processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": machine.versions(("numpy", "h5py", "grain", "array_record", "torch")),
         "load_average_begin": os.getloadavg(),
     }
 
@@ -278,10 +270,10 @@ def _memory(name: str, workers: int, folder: Path, given: argparse.Namespace) ->
 
 def _table(figures: dict[str, Any]) -> str:
     """For people."""
-    machine = figures["machine"]
+    host = figures["machine"]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores; load average at the beginning "
-        f"{machine['load_average_begin'][0]:.1f}, at the end {machine['load_average_end'][0]:.1f}",
+        f"{host['cpu']}, {host['cores']} cores; load average at the beginning "
+        f"{host['load_average_begin'][0]:.1f}, at the end {host['load_average_end'][0]:.1f}",
         "samples per CPU second in one thread, median (lowest to highest)",
     ]
 

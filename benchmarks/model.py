@@ -10,11 +10,9 @@ compiled: every round goes through all of them, so that other load on the machin
 """
 
 import argparse
-import importlib.metadata
 import itertools
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import model_jax, model_startup
+from benchmarks import machine, model_jax, model_startup
 from seismollm_jax import accelerators, models, tasks
 
 GIB = 2**30
@@ -119,26 +117,15 @@ def run(given: argparse.Namespace, limit: float | None) -> dict[str, Any]:
 
 def _machine() -> dict[str, Any]:
     device = jax.local_devices()[0]
-    name = device.device_kind
-    if device.platform == "cpu":
-        lines = Path("/proc/cpuinfo").read_text().splitlines() if os.name == "posix" else []
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        name = models[0] if models else platform.machine()
-    versions = {}
-    for package in ("jax", "jaxlib", "flax", "numpy", "torch"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return {
-        "device": name,
+        "device": machine.processor() if device.platform == "cpu" else device.device_kind,
         "platform": device.platform,
         "cores": os.cpu_count(),
         "published_peak_flops": {
             dtype: accelerators.peak_flops(device.device_kind, dtype, "default")
             for dtype in ("float32", "bfloat16")
         },
-        "packages": versions,
+        "packages": machine.versions(("jax", "jaxlib", "flax", "numpy", "torch")),
     }
 
 
@@ -230,7 +217,7 @@ def largest_batch(network: str, case: Case, limit: float) -> int:
 
 def table(figures: Mapping[str, Any]) -> str:
     """For people, as Markdown."""
-    machine = figures["machine"]
+    host = figures["machine"]
     ceilings = ", ".join(
         f"{v / 1e9:,.0f} GFLOP/s in {k}" for k, v in figures["matmul_flops"].items()
     )
@@ -241,7 +228,7 @@ def table(figures: Mapping[str, Any]) -> str:
         "times ours (rounds)",
     )
     lines = [
-        f"{machine['device']}, {machine['cores']} cores; load average {begin:.1f} at the "
+        f"{host['device']}, {host['cores']} cores; load average {begin:.1f} at the "
         f"beginning, {end:.1f} at the end; matrix products: {ceilings}",
         "",
         "| " + " | ".join(head) + " |",
