@@ -15,7 +15,7 @@ from seismollm_jax.data import remote
 from seismollm_jax.data.__main__ import main
 from seismollm_jax.data.check_findings import LEVELS
 from seismollm_jax.tasks import TASKS
-from tests.data import test_diting, test_seisbench
+from tests.data import seisbench_rows, test_diting
 
 
 def checked(path: Path | str, *arguments: str, status: int | None = None) -> int:
@@ -125,10 +125,10 @@ def test_options_of_the_reader(table: Path, capsys: pytest.CaptureFixture) -> No
 
 
 def test_seisbench_format(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    rows = [test_seisbench.ROW | {"source_id": f"ev{i}"} for i in range(4)]
+    rows = [seisbench_rows.ROW | {"source_id": f"ev{i}"} for i in range(4)]
     rows[1]["trace_s_arrival_sample"] = 70  # behind the end: 60 samples
     rows[2]["path_back_azimuth_deg"] = 302
-    found = document(capsys, test_seisbench.make(tmp_path / "set", rows))
+    found = document(capsys, seisbench_rows.make(tmp_path / "set", rows))
     assert (found["format"], found["exit"]) == ("seisbench", 1)
     assert {"arrival_behind_the_trace", "back_azimuth_disagrees"} <= names(found)
     assert found["splits"]["column"]["traces"] == {"train": 0, "val": 4, "test": 0}
