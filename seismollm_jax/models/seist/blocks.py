@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from seismollm_jax.models.dropout import Dropout
 from seismollm_jax.models.layers import BatchNorm, auto_pad
 from seismollm_jax.models.seist.config import SeisTConfig, StageConfig
 from seismollm_jax.models.seist.layers import (
     MLP,
     Aggregation,
     convolution,
-    drop,
     drop_path,
     dropped,
 )
@@ -113,9 +113,9 @@ class PooledAttention(nnx.Module):
         self.query, self.key, self.value, self.out = (
             convolution(width, width, bias=True, dtype=dtype, rngs=rngs) for _ in range(4)
         )
-        self.key_dropout = drop(config.drop.key_drop_rate)
-        self.dropout = drop(config.drop.attn_drop_rate)
-        self.out_dropout = drop(config.drop.other_drop_rate)
+        self.key_dropout = Dropout(config.drop.key_drop_rate)
+        self.dropout = Dropout(config.drop.attn_drop_rate)
+        self.out_dropout = Dropout(config.drop.other_drop_rate)
         self.heads, self.dtype = width // stage.head_width, dtype
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None, *, train: bool) -> jax.Array:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from seismollm_jax.models.dropout import Dropout
 from seismollm_jax.models.layers import BatchNorm, conv1d
 
 # All weights start normal with this deviation, all biases at zero.
@@ -37,17 +38,12 @@ def convolution(
     )
 
 
-def drop(rate: float) -> nnx.Dropout:
-    """Dropout of single numbers."""
-    return nnx.Dropout(rate)
-
-
 def drop_path(rate: float) -> nnx.Dropout:
     """Stochastic depth: drops a branch for some samples of the batch (arXiv 1603.09382)."""
     return nnx.Dropout(rate, broadcast_dims=(1, 2))
 
 
-def dropped(dropout: nnx.Dropout, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+def dropped(dropout: Dropout | nnx.Dropout, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
     """Dropout, which no random stream switches off."""
     return dropout(x, deterministic=rngs is None, rngs=rngs)
 
@@ -100,7 +96,7 @@ class MLP(nnx.Module):
         width = int(ratio * channels)
         self.expand = convolution(channels, width, bias=True, dtype=dtype, rngs=rngs)
         self.project = convolution(width, channels, bias=True, dtype=dtype, rngs=rngs)
-        self.dropout = drop(rate)
+        self.dropout = Dropout(rate)
 
     def __call__(self, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
         x = self.project(jax.nn.gelu(self.expand(x), approximate=False))
