@@ -6,7 +6,6 @@ from absl import app, flags
 
 from seismollm_jax import command_line
 from seismollm_jax.evaluation import run
-from seismollm_jax.tasks import thresholds
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Working directory or checkpoint.", required=True
@@ -21,15 +20,7 @@ OUTPUT = flags.DEFINE_string(
     "output", None, "metrics.json, tables of predictions and pictures go here.", required=True
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Over all devices; 0 takes the training's.", 0)
-OPERATING_POINT = flags.DEFINE_enum(
-    "operating_point",
-    None,
-    thresholds.CHOICES,
-    "Picking: thresholds of the best F1 of the validation (the default where the checkpoint has "
-    "them), of few false picks on noise, or of the configuration.",
-)
-P_THRESHOLD = flags.DEFINE_float("p_threshold", None, "Instead of the operating point's.", 0, 1)
-S_THRESHOLD = flags.DEFINE_float("s_threshold", None, "Instead of the operating point's.", 0, 1)
+OPERATING_POINT, P_THRESHOLD, S_THRESHOLD = command_line.define_threshold_flags()
 CHOOSE_THRESHOLDS = flags.DEFINE_bool(
     "choose_thresholds",
     False,

@@ -6,7 +6,6 @@ of any size, station-day by station-day.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,18 @@ from obspy import Stream
 import seismollm_jax as sj
 from seismollm_jax import command_line
 from seismollm_jax.data import catalogue
-from seismollm_jax.inference import archive, pick_output, record_pictures, stations, streams
 from seismollm_jax.inference import options as settings
-from seismollm_jax.inference.archive_days import Selection, patterns, time_ns
+from seismollm_jax.inference import stations, streams
+from seismollm_jax.inference.archive import run as archive
+from seismollm_jax.inference.archive.days import Selection, patterns, time_ns
 from seismollm_jax.inference.coverage import Coverage
-from seismollm_jax.inference.event_answers import KINDS, P_POSITION, position
-from seismollm_jax.inference.event_table import EventTable
-from seismollm_jax.inference.events import EventPredictor, load_events
+from seismollm_jax.inference.detections import DetectionList, detects, merged_detections
+from seismollm_jax.inference.events.answers import KINDS, P_POSITION, position
+from seismollm_jax.inference.events.predictor import EventPredictor, load_events
+from seismollm_jax.inference.events.table import EventTable
 from seismollm_jax.inference.picks import PickList, merged
-from seismollm_jax.inference.table_pictures import TablePictures
+from seismollm_jax.inference.pictures import records as record_pictures
+from seismollm_jax.inference.pictures.table import TablePictures
 from seismollm_jax.tasks import thresholds
 
 CHECKPOINT = flags.DEFINE_string(
@@ -72,40 +74,18 @@ STACKING = flags.DEFINE_enum(
     "stacking", None, ["avg", "max"], "Picking: of windows: avg, but of more than a minute max."
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Windows in a pass.", 1)
-OPERATING_POINT = flags.DEFINE_enum(
-    "operating_point",
-    None,
-    thresholds.CHOICES,
-    "Picking: thresholds of the best F1 of the validation (the default where the checkpoint has "
-    "them), of few false picks on noise, or of the configuration.",
+OPERATING_POINT, P_THRESHOLD, S_THRESHOLD = command_line.define_threshold_flags()
+DETECTION_THRESHOLD = flags.DEFINE_float(
+    "detection_threshold", None, "Networks that detect events: instead of the checkpoint's.", 0, 1
 )
-P_THRESHOLD = flags.DEFINE_float("p_threshold", None, "Instead of the operating point's.", 0, 1)
-S_THRESHOLD = flags.DEFINE_float("s_threshold", None, "Instead of the operating point's.", 0, 1)
 INVENTORY = flags.DEFINE_string(
     "inventory", None, "StationXML or the like: turns components; events get epicentres."
 )
-
-
-class ReportParser(flags.ArgumentParser[str]):
-    """A flag that may be given alone, or with the name of a file."""
-
-    syntactic_help = "a file, or nothing"
-
-    def parse(self, argument: str) -> str:
-        """The name; "true" if the flag is given alone."""
-        return "" if argument == "false" else argument
-
-
-_REPORT_FLAG = flags.Flag(
-    ReportParser(),
-    flags.ArgumentSerializer(),
+REPORT = command_line.define_optional_file_flag(
     "report",
-    "",
     "Picking: pages of HTML with overviews of days and their events, in the folder report of an "
     "archive; of a single table in FILE.html, by default beside it.",
 )
-_REPORT_FLAG.boolean = True  # may be given without a value
-REPORT = flags.DEFINE_flag(_REPORT_FLAG)
 
 ARCHIVE_ONLY = {
     "start": flags.DEFINE_string("start", None, "Archives: earliest time, such as 2024-01-31."),
@@ -129,13 +109,11 @@ def main(argv: list[str]) -> None:
     command_line.start_cluster()
     job = _job()
     predictor = _load()
-    if isinstance(predictor, EventPredictor):
-        for network in [predictor.picking, *predictor.answers.values()]:
-            _introduce(network, predictor)
-        options = _options(predictor.picking)
-    else:
-        _introduce(predictor, None)
-        options = _options(predictor)
+    events = predictor if isinstance(predictor, EventPredictor) else None
+    networks = [events.picking, *events.answers.values()] if events else [predictor]
+    for network in networks:
+        _introduce(network, events)
+    options = _options(networks[0])
     if job is not None:
         print(archive.run(predictor, dataclasses.replace(job, options=options)))
         return
@@ -145,8 +123,8 @@ def main(argv: list[str]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     if INVENTORY.value is not None:
         options["inventory"] = stations.read(INVENTORY.value)
-    if isinstance(predictor, EventPredictor):
-        _write_events(predictor, stream, output, coverage, options)
+    if events:
+        _write_events(events, stream, output, coverage, options)
     else:
         _write_answers(predictor, stream, output, coverage, options)
     print(coverage)
@@ -159,15 +137,17 @@ def _write_events(
     coverage: Coverage,
     options: dict[str, Any],
 ) -> None:
-    """Table of events, and of all picks beside it."""
+    """Table of events, and of all picks and detections beside it."""
     records, _ = events.segments(stream, coverage=coverage, **options)
     segments = records[events.picking.sampling_rate_hz]
     pictures = _pictures(events, output, options)
-    picks = merged(_pick(events.picking, segments, options, pictures))
+    picks, detections = _pick(events.picking, segments, options, pictures)
+    picks = merged([picks])
     table = EventTable(events.name, events.events(records, picks, **options), picks, coverage)
     table.write_csv(output)
     beside = output.with_stem(f"{output.stem}_picks")
     print(f"{picks.write_csv(str(beside))} picks in {beside}")
+    _write_detections(events.picking, detections, output)
     print(f"{table}\nin {output}")
     for text in pictures.finish(coverage, picks, table.events):
         print(text)
@@ -184,9 +164,9 @@ def _write_answers(
     segments, _ = predictor.segments(stream, coverage=coverage, **options)
     if predictor.experiment.task.output.per_sample:
         pictures = _pictures(predictor, output, options)
-        # In the order of the pieces, as they come.
-        found = [p for picks in _pick(predictor, segments, options, pictures) for p in picks]
-        print(f"{pick_output.write_csv(found, output)} picks in {output}")
+        found, detections = _pick(predictor, segments, options, pictures)
+        print(f"{found.write_csv(str(output))} picks in {output}")
+        _write_detections(predictor, detections, output)
         for text in pictures.finish(coverage, found):
             print(text)
         return
@@ -246,14 +226,17 @@ def _introduce(predictor: sj.Predictor, events: EventPredictor | None) -> None:
 
 
 def _options(predictor: sj.Predictor) -> dict[str, Any]:
-    """How windows overlap; picking says so."""
-    given = {flag.name: flag.value for flag in (OVERLAP, STACKING) if flag.value is not None}
+    """How windows overlap, and when an event is in progress; picking says so."""
+    asked = (OVERLAP, STACKING, DETECTION_THRESHOLD)
+    given = {flag.name: flag.value for flag in asked if flag.value is not None}
+    if DETECTION_THRESHOLD.name in given and not detects(predictor.experiment.task):
+        raise ValueError(f"--{DETECTION_THRESHOLD.name}: {predictor.path} detects no events")
     if not predictor.experiment.task.output.per_sample:
         return given
     used = settings.parse(given, predictor.window, predictor.sampling_rate_hz)
     length_s = predictor.window / predictor.sampling_rate_hz
     print(f"windows of {length_s:g} s, overlap {used.overlap:g}, stacking {used.stacking}")
-    return {"overlap": used.overlap, "stacking": used.stacking}
+    return given | {"overlap": used.overlap, "stacking": used.stacking}
 
 
 def _job() -> archive.Job | None:
@@ -332,12 +315,22 @@ def _pick(
     segments: list[streams.Segment],
     options: dict[str, Any],
     pictures: TablePictures,
-) -> Iterator[PickList]:
-    """The picks of each segment."""
+) -> tuple[PickList, DetectionList]:
+    """Picks and detections of all segments, in the order of the pieces, as they come."""
+    picks, detections = PickList(), DetectionList()
     for segment, curves in predictor.curves(segments, **options):
         found = predictor.picks(segment, curves, **options)
         pictures.add(segment, curves, found)
-        yield found
+        picks += found
+        detections += predictor.detections(segment, curves, **options)
+    return picks, detections
+
+
+def _write_detections(predictor: sj.Predictor, detections: DetectionList, output: Path) -> None:
+    """The table of detections beside another one, of networks that detect."""
+    if detects(predictor.experiment.task):
+        beside = output.with_stem(f"{output.stem}_detections")
+        print(f"{merged_detections([detections]).write_csv(beside)} detections in {beside}")
 
 
 if __name__ == "__main__":

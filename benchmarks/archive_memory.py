@@ -3,7 +3,7 @@
     python -m benchmarks.archive_memory --checkpoint DIR --days 30
 
 An SDS archive of one station is written, three components at 100 Hz, and picked by
-`seismollm_jax.inference.archive`. What is measured is the resident memory of the process, after
+`seismollm_jax.inference.archive.run`. What is measured is the resident memory of the process, after
 each station-day and at its highest. With --zeros the network is replaced by zeros: what is left is
 reading, preparing, cutting windows, stacking, picking and writing.
 """
@@ -24,7 +24,7 @@ import numpy as np
 import seismollm_jax as sj
 from benchmarks import archive_data, process_tree
 from seismollm_jax.data.memory import keep_freed_memory
-from seismollm_jax.inference import archive
+from seismollm_jax.inference.archive import run as archive
 
 EVERY_S = 0.2  # between two looks at the memory
 

@@ -12,7 +12,7 @@ def __getattr__(name: str):
 
         return getattr(predictor, name)
     if name in ("load_events", "EventPredictor"):
-        from seismollm_jax.inference import events
+        from seismollm_jax.inference.events import predictor as events
 
         return getattr(events, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

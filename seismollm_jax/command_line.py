@@ -16,6 +16,8 @@ from seismollm_jax import parallel
 MIN_COMPILE_S = 0.2  # programs that compile faster are not kept
 TRACEBACK = "SEISMOLLM_TRACEBACK"  # environment variable; set, errors keep their traceback
 
+flags.disclaim_key_flags()  # flags defined here belong to the scripts, whose --help shows them
+
 
 def define_cluster_flags() -> None:
     """Defines the flags by which a process finds the others of its run."""
@@ -25,6 +27,39 @@ def define_cluster_flags() -> None:
     flags.DEFINE_string("coordinator_address", None, "HOST:PORT of process 0.")
     flags.DEFINE_integer("num_processes", None, "Number of processes.", lower_bound=1)
     flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
+
+
+def define_threshold_flags() -> tuple[
+    flags.FlagHolder[str | None], flags.FlagHolder[float | None], flags.FlagHolder[float | None]
+]:
+    """Defines the flags by which picks are decided: operating point, thresholds of P and of S."""
+    from seismollm_jax.tasks import thresholds  # slow to import, and needed by two scripts alone
+
+    point = flags.DEFINE_enum(
+        "operating_point",
+        None,
+        thresholds.CHOICES,
+        "Picking: thresholds of the best F1 of the validation (the default where the checkpoint "
+        "has them), of few false picks on noise, or of the configuration.",
+    )
+    help_text = "Instead of the operating point's."
+    p = flags.DEFINE_float("p_threshold", None, help_text, 0, 1)
+    s = flags.DEFINE_float("s_threshold", None, help_text, 0, 1)
+    return point, p, s
+
+
+class _OptionalFile(flags.ArgumentParser[str]):
+    syntactic_help = "a file, or nothing"
+
+    def parse(self, argument: str) -> str:
+        return "" if argument == "false" else argument
+
+
+def define_optional_file_flag(name: str, help_text: str) -> flags.FlagHolder[str]:
+    """Defines a flag that is given alone, with value "true", or with the name of a file."""
+    flag = flags.Flag(_OptionalFile(), flags.ArgumentSerializer(), name, "", help_text)
+    flag.boolean = True  # may be given without a value
+    return flags.DEFINE_flag(flag)
 
 
 def start_cluster() -> None:

@@ -146,6 +146,12 @@ def test_refusals_are_short(name: str, arguments: list[str], message: str) -> No
     assert "Traceback" not in console
 
 
+def test_help_shows_the_flags_that_scripts_share() -> None:
+    shown = script("eval.py", "--help", fails=True)
+    for name in ("split", "operating_point", "p_threshold", "s_threshold", "process_id"):
+        assert f"\n  --{name}: " in shown
+
+
 def test_no_waveform_file(workdir: Path, tmp_path: Path) -> None:
     arguments = [f"--checkpoint={workdir}", f"--input={tmp_path}/*.mseed"]
     console = script("predict.py", *arguments, fails=True)

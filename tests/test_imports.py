@@ -26,7 +26,7 @@ ALLOWED = {
     "conversion.torch_files": {"atomic_files"},
     "tasks": {"models", "data", "metrics"},
     "experiment": {"models", "data", "tasks"},
-    "command_line": {"parallel"},
+    "command_line": {"parallel", "tasks.thresholds"},
     "training": {*LEAVES, "accelerators", "tasks", "experiment", "evaluation"},
     "evaluation": {
         *(*LEAVES, "html_page", "tasks", "experiment", *SAVED),
@@ -42,7 +42,7 @@ ALLOWED = {
         *("parallel", "data", "experiment", "command_line"),
         *("training.optim", "training.step", "training.flops", "training.cost", "accelerators"),
     },
-    "": {"inference.predictor", "inference.events"},  # the package's __init__
+    "": {"inference.predictor", "inference.events.predictor"},  # the package's __init__
 }
 ONLY_IN = {
     "torch": ("conversion", "inference.seisbench_model"),
@@ -57,6 +57,8 @@ ONLY_IN = {
     "convert_weights": (),
 }
 WITHOUT_JAX = ("data", "metrics")
+# Folders of `inference`: each may import the ones before it, and none is imported by its modules.
+FLOORS = ("events", "pictures", "archive")
 
 
 def module_name(path: Path) -> str:
@@ -104,7 +106,7 @@ def rules_of(module: str) -> tuple[str, set[str]]:
 def test_the_reader_of_imports_sees_them() -> None:
     assert "tasks" in own(MODULES["experiment"])
     assert "data.augment" in own(MODULES["experiment"])
-    assert own(MODULES[""]) == {"inference.predictor", "inference.events"}  # inside a function
+    assert own(MODULES[""]) == ALLOWED[""]  # inside a function
     assert len(MODULES) > 50
 
 
@@ -115,6 +117,24 @@ def test_imports_go_one_way(module: str) -> None:
         if target == "" or (part and within(target, part)):
             continue
         assert any(within(target, other) for other in allowed), f"{module} imports {target}"
+
+
+def floor(module: str) -> int:
+    """Place of a module of `inference` in `FLOORS`; -1 for those beside the folders."""
+    folder = module.split(".")[1] if "." in module else ""
+    return FLOORS.index(folder) if folder in FLOORS else -1
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if within(m, "inference")])
+def test_inference_is_built_floor_by_floor(module: str) -> None:
+    for target in own(MODULES[module]):
+        if within(target, "inference"):
+            assert floor(target) <= floor(module), f"{module} imports {target}"
+
+
+def test_every_folder_of_inference_has_its_floor() -> None:
+    folders = {name.split(".")[1] for name in MODULES if name.startswith("inference.")}
+    assert {f for f in folders if (ROOT / PACKAGE / "inference" / f).is_dir()} == set(FLOORS)
 
 
 def test_nothing_imports_the_commands_on_data() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +12,16 @@ import numpy as np
 import pandas as pd
 from obspy import UTCDateTime
 
+from seismollm_jax.inference.pick_output import time_text
 from seismollm_jax.inference.streams import Segment
+from seismollm_jax.tasks.base import Task
+
+COLUMNS = ("trace_id", "start_time", "end_time", "probability")
+
+
+def detects(task: Task) -> bool:
+    """Whether networks of a task, in this form of it, tell where an event is in progress."""
+    return "detection" in task.labels
 
 
 @dataclass(kw_only=True)
@@ -49,6 +60,16 @@ class DetectionList(list[Detection]):
             if (pattern is None or pattern.fullmatch(detection.trace_id))
             and detection.peak_value >= (min_confidence or 0.0)
         )
+
+    def write_csv(self, path: str | os.PathLike[str]) -> int:
+        """Write one row a detection, in `COLUMNS`, as tables of picks are; returns the number."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for one in self:
+                times = time_text(one.start_time), time_text(one.end_time)
+                writer.writerow([one.trace_id, *times, f"{one.peak_value:.4f}"])
+        return len(self)
 
     def to_dataframe(self) -> pd.DataFrame:
         """A row a detection, by time, in SeisBench's columns."""

@@ -1,0 +1,1 @@
+"""Archives of any size, picked station-day by station-day."""

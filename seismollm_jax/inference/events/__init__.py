@@ -1,0 +1,1 @@
+"""Picks in pairs, with the answers of the other networks at each P."""
