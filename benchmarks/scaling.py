@@ -176,9 +176,10 @@ def table(figures: dict[str, Any]) -> str:
 def draw(figures: dict[str, Any], folder: Path) -> None:
     """One plot, `scaling.png`, a panel for each axis."""
     import matplotlib.pyplot as plt
+    from matplotlib import ticker
 
     axes = figures["axes"]
-    picture, panels = plt.subplots(1, len(axes), figsize=(4 * len(axes), 3.2), squeeze=False)
+    picture, panels = plt.subplots(1, len(axes), figsize=(4 * len(axes), 3.8), squeeze=False)
     for panel, (axis, found) in zip(panels[0], axes.items(), strict=True):
         for mode in model_jax.MODES:
             cost = 1e3 * np.array(found[mode]["seconds_per_window"])
@@ -188,7 +189,10 @@ def draw(figures: dict[str, Any], folder: Path) -> None:
         panel.set(xlabel=axis, ylabel="ms for a window")
         panel.set_xticks(found["sizes"], [f"{size:,}" for size in found["sizes"]], rotation=45)
         panel.minorticks_off()
-        panel.legend()
+        panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(ticker.FuncFormatter(lambda cost, _: f"{cost:,g}"))
+        panel.grid(alpha=0.3)
+        panel.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     picture.tight_layout()
     folder.mkdir(parents=True, exist_ok=True)
     picture.savefig(folder / "scaling.png", dpi=120)
