@@ -17,12 +17,14 @@ COMMA := ,
 DEV := .venv/.installed-$(subst $(COMMA),-,$(EXTRAS))-$(VERSION)
 PY := .venv/bin/python
 
-.PHONY: help quickstart pictures test lint types docs lock clean
+.PHONY: help quickstart pictures seist-picture test lint types docs lock clean
 
 help:
 	@echo "make quickstart  train, evaluate and predict on built-in data, into QUICKSTART_DIR"
 	@echo "                 (default runs/quickstart)"
 	@echo "make pictures    quickstart, and from it the pictures in docs/pictures; needs Chromium"
+	@echo "make seist-picture RECORD=FILE  that of SeisT, of the networks in runs/seist_l_dpk, ..._pmp,"
+	@echo "                 ..._emg, ..._dis and ..._baz (docs/pretrained.md); needs Chromium"
 	@echo "make test        all tests; with EXTRAS=test,torch,tpu those of PyTorch files and TPUs too"
 	@echo "make lint        style of the code (ruff)"
 	@echo "make types       type checks (mypy)"
@@ -98,6 +100,17 @@ pictures: quickstart
 	@cp "$$QUICKSTART_DIR/pictures/record.png" docs/pictures/record.png
 	@$(CHROMIUM) --headless --hide-scrollbars --window-size=1200,890 \
 		--screenshot=docs/pictures/report.png "$$QUICKSTART_DIR/report.html"
+
+SEIST ?= runs/seist_l
+SEIST_EVENTS ?= runs/seist_events
+
+seist-picture: $(RUN)
+	@test -n "$(RECORD)" || { echo "error: say of which record: make seist-picture RECORD=FILE" >&2; exit 1; }
+	@$(PY) predict.py --picking="$(SEIST)_dpk" --polarity="$(SEIST)_pmp" --magnitude="$(SEIST)_emg" \
+		--distance="$(SEIST)_dis" --back_azimuth="$(SEIST)_baz" --input="$(RECORD)" \
+		--output="$(SEIST_EVENTS)/events.csv" --report
+	@$(CHROMIUM) --headless --hide-scrollbars --window-size=1200,1135 \
+		--screenshot=docs/pictures/seist_events.png "$(SEIST_EVENTS)/events.html"
 
 # -- for those who change something --------------------------------------------------------------
 

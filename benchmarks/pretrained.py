@@ -1,11 +1,16 @@
-"""Scores of published pickers on one's own traces, as their code prepares these and as ours does.
+"""Scores of published networks on one's own traces, as their code prepares these and as ours does.
 
     python -m benchmarks.pretrained seist_s_dpk_diting.pth runs/seist_l --data STEAD_FOLDER
+
+Of pickers:
 
 "reference": resampled with scipy.signal.resample_poly, normalised over the data, then filled up
 with zeros to the network's window, as the outputs were made that this project is compared with.
 "eval.py": what `eval.py --split=all` says. Every trace is used; make sure that the network was not
 trained on them. F1 of P and S, intervals of 95 % by resampling events.
+
+Networks of other tasks are asked about the traces in the first way, and what they say is held
+against S minus P and against first motions: see `pretrained_answers`.
 """
 
 import argparse
@@ -26,6 +31,7 @@ import pandas as pd
 from scipy.signal import resample_poly
 
 import seismollm_jax as sj
+from benchmarks import pretrained_answers
 from convert_weights import config_for
 from seismollm_jax.conversion import from_torch
 from seismollm_jax.conversion.foreign import Given
@@ -79,15 +85,15 @@ def _converted(path: Path, folder: Path) -> Path:
 def _measure(
     checkpoint: Path, data: Path, batch_size: int, recorded: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Scores of one network in both ways, and how many of its picks are the recorded ones."""
+    """Scores of a picker in both ways, how many of its picks are the recorded ones; or answers."""
     predictor = sj.load(checkpoint, batch_size=batch_size)
-    if predictor.experiment.task.name != "picking":
-        raise ValueError(f"{checkpoint} is for {predictor.experiment.task.name}, not for picking")
     settings = dict(predictor.experiment.config["data"]) | {"path": str(data), "table": ""}
     settings["format"] = detect.detect_format(str(data), "stead")
     dataset = catalogue.open_dataset(settings)
     chosen = dataset.table[["p_sample", "s_sample"]].notna().any(axis=1).to_numpy()
     rows = np.flatnonzero(chosen)
+    if predictor.experiment.task.name != "picking":
+        return _answers(predictor, dataset)
     found, true, rate = reference_picks(predictor, dataset, rows)
     groups = groups_of(events(dataset.table)[rows])
     report: dict[str, Any] = {
@@ -116,12 +122,52 @@ def _measure(
     return report
 
 
+def _answers(predictor: sj.Predictor, dataset: Dataset) -> dict[str, Any]:
+    """What a network of another task says of the traces with P and S."""
+    task, arrivals = predictor.experiment.task.name, dataset.table[["p_sample", "s_sample"]]
+    rows = np.flatnonzero(arrivals.notna().all(axis=1).to_numpy())
+    windows, rate = reference_windows(predictor, dataset, rows)
+    p, s = arrivals.iloc[rows].to_numpy(np.float64).T
+    source = WaveformSource(dataset, rows)
+    motions = [
+        pretrained_answers.first_motion(source.waveform(index)[:, 0], int(p[index]), rate)
+        for index in range(len(rows) if task == "polarity" else 0)
+    ]
+    said = pretrained_answers.answers(predictor, windows)
+    return {
+        "task": task,
+        "traces": len(rows),
+        "events": int(groups_of(events(dataset.table)[rows]).max()) + 1,
+        "answers": pretrained_answers.judged(task, said, (s - p) / rate, np.array(motions)),
+    }
+
+
 def reference_picks(
     predictor: sj.Predictor, dataset: Dataset, rows: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], float]:
     """Picks of the reference preparation and those of the catalogue, and the rate of both.
 
-    The rate is that of the records, so that the catalogue's need not be rounded.
+    The rate is that of the records, so that the catalogue's need not be rounded. Errors are those
+    of `reference_windows`.
+    """
+    windows, rate = reference_windows(predictor, dataset, rows)
+    times = round(rate / predictor.sampling_rate_hz)
+    output = predictor.forward(windows.swapaxes(1, 2)).swapaxes(1, 2)
+    context = predictor.experiment.context
+    answers = predictor.experiment.task.decode(output, context)
+    found = {p: answers[f"{p}_sample"][:, 0].astype(np.int64) for p in PHASES}
+    found = {p: np.where(s == NO_PICK, NO_PICK, times * s) for p, s in found.items()}
+    true = {
+        p: dataset.table[f"{p}_sample"].iloc[rows].fillna(NO_PICK).to_numpy(np.float64)
+        for p in PHASES
+    }
+    return found, {p: s.astype(np.int64) for p, s in true.items()}, rate
+
+
+def reference_windows(
+    predictor: sj.Predictor, dataset: Dataset, rows: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The traces as the reference prepares them, (rows, window, 3), and the rate of the records.
 
     Raises:
         ValueError: records of several rates, or of none that is a multiple of the network's.
@@ -138,16 +184,7 @@ def reference_picks(
     for index in range(len(rows)):
         part = prepared(source.waveform(index), int(times))[: predictor.window]
         windows[index, : len(part)] = part
-    output = predictor.forward(windows.swapaxes(1, 2)).swapaxes(1, 2)
-    context = predictor.experiment.context
-    answers = predictor.experiment.task.decode(output, context)
-    found = {p: answers[f"{p}_sample"][:, 0].astype(np.int64) for p in PHASES}
-    found = {p: np.where(s == NO_PICK, NO_PICK, int(times) * s) for p, s in found.items()}
-    true = {
-        p: dataset.table[f"{p}_sample"].iloc[rows].fillna(NO_PICK).to_numpy(np.float64)
-        for p in PHASES
-    }
-    return found, {p: s.astype(np.int64) for p, s in true.items()}, float(rates[0])
+    return windows, float(rates[0])
 
 
 def prepared(waveform: np.ndarray, times: int) -> np.ndarray:
@@ -207,11 +244,15 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> str:
         f"| network | preparation | {' | '.join(heads)} |",
         "|---" * (len(heads) + 2) + "|",
     ]
-    for name, found in figures.items():
+    pickers = {name: found for name, found in figures.items() if "reference" in found}
+    lines = lines if pickers else []
+    for name, found in pickers.items():
         for way in ("reference", "eval.py"):
             cells = " | ".join(shown(found[way][column]) for column in columns)
             lines.append(f"| {name} | {way} | {cells} |")
     for name, found in figures.items():
+        if "answers" in found:
+            lines.append(pretrained_answers.line(name, found))
         same = found.get("picks_as_recorded")
         if same:
             lines.append(f"{name}: {same['equal']} of {same['of']} picks as recorded")

@@ -90,8 +90,10 @@ def in_jax(experiment: Experiment, arrays: dict[str, jax.Array], x: np.ndarray) 
 
     Computed in float32, whatever the network was trained in.
     """
-    settings = {**experiment.settings, "compute_dtype": "float32"}
-    graphdef = dataclasses.replace(experiment, settings=settings).abstract().graphdef
+    if experiment.settings["compute_dtype"] != "float32":  # else its shapes are known already
+        settings = {**experiment.settings, "compute_dtype": "float32"}
+        experiment = dataclasses.replace(experiment, settings=settings)
+    graphdef = experiment.abstract().graphdef
 
     @jax.jit
     def run(arrays: dict[str, jax.Array], x: jax.Array) -> jax.Array:

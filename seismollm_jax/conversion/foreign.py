@@ -1,6 +1,7 @@
 """Networks in PyTorch and safetensors files, whose description has to be put together."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,8 @@ def _recognise(
     elif len(candidates) == 1:
         task = candidates[0]
     elif candidates:
-        raise ValueError(f"{head}, which look the same: say which with --task")
+        hint = _named(file.path, candidates)
+        raise ValueError(f"{head}, which look the same: say which with --task{hint}")
     else:
         raise ValueError(f"no task has a head of {found.channels} outputs")
 
@@ -209,6 +211,17 @@ def _recognise(
         config[name] = {**config[name], **value} if whole else value
     experiment = experiments.make(config, settings)
     return experiment, dict(found.assumed) | original.assumed(experiment)
+
+
+def _named(path: Path, candidates: list[Task]) -> str:
+    """The task that the file's name speaks of, as a suggestion; nothing if of none or several."""
+    words = f"_{re.sub('[^a-z0-9]+', '_', path.stem.lower())}_"
+    named = [
+        task.name
+        for task in candidates
+        if f"_{task.name}_" in words or f"_{task.short_name}_" in words
+    ]
+    return f" (by the file's name it could be --task={named[0]})" if len(named) == 1 else ""
 
 
 def tasks_with_head(found: Found) -> list[Task]:

@@ -60,16 +60,23 @@ def compare(
     Raises:
         ValueError: other tasks, no trace in common, or names that are not different.
     """
-    first, notes = several[0], []
+    first = several[0]
     names = [one.name for one in several]
     if len(set(names)) < len(names):
         raise ValueError(f"two evaluations have one name ({', '.join(names)}); give NAME=PATH")
     for one in several:
-        if one.task is not first.task:
+        if one.task.name != first.task.name:
             raise ValueError(
                 f"{one.path} is of the task {one.task.name}, {first.path} of {first.task.name}; "
                 "evaluations of one task can be compared"
             )
+    notes = [
+        f"{one.name} is a network for {one.task.title}; only what all have is compared"
+        for one, common in zip(several, prediction_tables.in_one_form(several), strict=True)
+        if one.task is not common.task
+    ]
+    several = prediction_tables.in_one_form(several)
+    first = several[0]
     traces = first.table.index
     for one in several[1:]:
         traces = traces.intersection(one.table.index, sort=False)
@@ -86,8 +93,12 @@ def compare(
     found = [prediction_tables.arrays(one, traces, slots) for one in several]
     for one, context, answers in zip(several[1:], contexts[1:], found[1:], strict=True):
         starts = [table.table.loc[traces, "window_start"].to_numpy() for table in (first, one)]
+        told = [  # where events end follows from P and S, and from the window
+            {a: v for a, v in both.items() if not prediction_tables.has_ranges(one.task, a)}
+            for both in (found[0], answers)
+        ]
         notes += _other_truth(
-            first.name, one.name, (contexts[0], context), found[0], answers, starts
+            first.name, one.name, (contexts[0], context), told[0], told[1], starts
         )
     groups, by_event = np.arange(len(traces)), "event_id" in first.table
     if by_event:

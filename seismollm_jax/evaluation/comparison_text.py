@@ -10,6 +10,7 @@ import pandas as pd
 
 from seismollm_jax.evaluation import published
 from seismollm_jax.metrics.classes import ClassMetrics
+from seismollm_jax.metrics.detections import DetectionMetrics
 from seismollm_jax.metrics.phases import PhaseMetrics
 from seismollm_jax.tasks.base import Task
 
@@ -45,7 +46,7 @@ def columns(task: Task) -> list[Column]:
         unit = task.units.get(answer, "")
         if isinstance(metric, PhaseMetrics):
             found += [Column(answer, score, title, 3) for title, score in RATIOS + RESIDUALS]
-        elif isinstance(metric, ClassMetrics):
+        elif isinstance(metric, ClassMetrics | DetectionMetrics):
             found += [Column(answer, score, title, 3) for title, score in RATIOS]
         else:
             for title, score in VALUES:  # magnitudes have no unit; kilometres, degrees are small
@@ -94,14 +95,15 @@ def _text(comparison: Comparison, quoted: pd.DataFrame | None, style: Style) -> 
     sources: dict[str, set[str]] = {}
     for answer in answers:
         mine = [column for column in every if column.answer == answer]
+        rest = [""] * (len(titles) - len(mine))  # events have no residuals
         for model in models:
             start = [style.escape(_shown(answer)), style.escape(model)]
             found = [scores[model, answer, column.score] for column in mine]
             pairs = list(zip(found, mine, strict=True))
-            rows.append([*start, *(_value(row, column, style) for row, column in pairs)])
+            rows.append([*start, *(_value(row, column, style) for row, column in pairs), *rest])
             if model != models[0]:
                 cells = (_difference(row, column, style) for row, column in pairs)
-                differences.append([*start, *cells])
+                differences.append([*start, *cells, *rest])
         if quoted is None:
             continue
         of_answer = quoted[quoted["answer"] == answer]
@@ -112,7 +114,7 @@ def _text(comparison: Comparison, quoted: pd.DataFrame | None, style: Style) -> 
             numbers = (
                 f"{values[c.score]:.{c.digits}f}" if c.score in values else "-" for c in mine
             )
-            rows.append([style.escape(_shown(answer)), style.escape(name), *numbers])
+            rows.append([style.escape(_shown(answer)), style.escape(name), *numbers, *rest])
             sources.setdefault(model, set()).update(figures["source"])
     title = f"{task.name}: {comparison.records} records in common{of_events}"
     parts = [style.table(style.escape(title), header, rows)]

@@ -33,6 +33,7 @@ from seismollm_jax.training import saved
 from seismollm_jax.training.provenance import provenance
 
 SETS = ("dev", "test")
+CURVES = ("p", "s", "detection")  # what is looked at, where the network has it
 OUTPUTS = ("score_detection", "score_p_or_s", "p_sample_pred", "s_sample_pred")
 TINY = float(np.finfo(np.float32).tiny)  # keeps the ratio of probabilities finite
 
@@ -105,7 +106,7 @@ def run(
         places = np.flatnonzero(rows >= 0)
         with tqdm(total=len(places), desc=kind, unit="target", disable=None) as bar:
             windows = _windows(experiment, table, source, places, threads, lacking, bar.update)
-            answers = _answers(forward, windows, len(table), size, experiment.context.window)
+            answers = _answers(forward, windows, len(table), size, experiment)
         predicted = _columns(table, answers, rate)
         for part, chosen in predicted.groupby("trace_split", sort=False):
             done[str(part), kind] = chosen
@@ -140,21 +141,26 @@ def run(
     return scores
 
 
+def _curves(experiment: Experiment) -> list[str]:
+    """Those of `CURVES` that the network has."""
+    return [curve for curve in CURVES if curve in experiment.task.labels]
+
+
 def _forward(
     experiment: Experiment, stored: saved.Stored, layout: parallel.Layout
 ) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """waveform, first, end -> (batch, 4): largest P and S in the part, and where they are.
+    """waveform, first, end -> (batch, 2 * curves): largest values in the part, where they are.
 
     One shape, so one compilation; curves stay on the devices.
     """
     graphdef, labels = experiment.abstract().graphdef, experiment.task.labels
-    phases = np.array([labels.index(phase) for phase in ("p", "s")])
+    wanted = np.array([labels.index(curve) for curve in _curves(experiment)])
     arrays = layout.replicate((stored.params, stored.frozen, stored.stats))
 
     @jax.jit
     def step(arrays: Any, batch: dict[str, jax.Array]) -> jax.Array:
         model: Any = merge(graphdef, *arrays)
-        curves = model(batch["waveform"])[..., phases]  # (batch, window, 2)
+        curves = model(batch["waveform"])[..., wanted]  # (batch, window, curves)
         place = jnp.arange(curves.shape[1])[None, :, None]
         inside = (place >= batch["first"][:, None, None]) & (place < batch["end"][:, None, None])
         curves = jnp.where(inside, curves, -1.0)
@@ -221,13 +227,14 @@ def _answers(
     windows: Iterator[Window],
     targets: int,
     size: int,
-    length: int,
+    experiment: Experiment,
 ) -> np.ndarray:
-    """(targets, 4): the largest P and S, and their samples at the network's rate; nan if none.
+    """(targets, 2 * curves): largest values, their samples at the network's rate; nan if none.
 
     Of several windows of a target the one with the larger probability counts.
     """
-    answers = np.full((targets, 4), np.nan)
+    length, curves = experiment.context.window, len(_curves(experiment))
+    answers = np.full((targets, 2 * curves), np.nan)
 
     def flush(batch: list[Window]) -> None:
         filled = {
@@ -240,9 +247,12 @@ def _answers(
             filled["first"][row], filled["end"][row] = one.first, one.end
         for one, found in zip(batch, forward(filled), strict=False):
             best = answers[one.target]
-            for phase in range(2):
-                if not found[phase] <= best[phase]:
-                    best[phase], best[2 + phase] = found[phase], one.start + found[2 + phase]
+            for curve in range(curves):
+                if not found[curve] <= best[curve]:
+                    best[curve], best[curves + curve] = (
+                        found[curve],
+                        one.start + found[curves + curve],
+                    )
 
     batch: list[Window] = []
     for one in windows:
@@ -258,12 +268,15 @@ def _answers(
 def _columns(table: pd.DataFrame, answers: np.ndarray, rate: float) -> pd.DataFrame:
     """The targets with the benchmark's four columns.
 
-    Detection is the larger of the two probabilities: the curve of neither phase, one minus which
-    the benchmark takes of some networks, is not trained here.
+    Detection is the probability of an event in progress, from networks that have it; from the
+    others the larger one of P and S: their curve of neither phase, one minus which the benchmark
+    takes of some networks, is not trained here.
     """
-    p, s, p_sample, s_sample = answers.T
-    scale = table["sampling_rate"].to_numpy(np.float64) / rate
-    values = (np.maximum(p, s), p / np.maximum(s, TINY), p_sample * scale, s_sample * scale)
+    largest, places = np.split(answers, 2, axis=1)
+    p, s = largest[:, :2].T
+    detection = largest[:, 2] if largest.shape[1] > 2 else np.maximum(p, s)
+    samples = places[:, :2] * (table["sampling_rate"].to_numpy(np.float64) / rate)[:, None]
+    values = (detection, p / np.maximum(s, TINY), *samples.T)
     return table.assign(**dict(zip(OUTPUTS, values, strict=True)))
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from seismollm_jax import tasks
 from seismollm_jax.evaluation.predictions import NAMES
 from seismollm_jax.metrics.classes import ClassMetrics
+from seismollm_jax.metrics.detections import DetectionMetrics
 from seismollm_jax.metrics.phases import NO_PICK, PhaseMetrics
 from seismollm_jax.tasks.base import Context, Metric, Task
 
@@ -28,7 +29,7 @@ class Predictions:
     Attributes:
         name: what to call it.
         path: the file it was read from.
-        task: whose answers it holds.
+        task: whose answers it holds, in the form that has most of them.
         table: one row for each record, indexed by trace name.
     """
 
@@ -96,11 +97,14 @@ def read(path: str | Path, name: str) -> Predictions:
             table = pd.read_csv(file, dtype=texts, low_memory=False)
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise ValueError(f"{file} cannot be read as a table of predictions ({error})") from error
-    lacking = {}
-    for task in tasks.TASKS.values():
-        answers = (f"{side}_{answer}" for answer in _metrics(task) for side in SIDES)
-        lacking[task.name] = sorted({"trace_name", "window_start", *answers} - set(table.columns))
-    own = next((name for name, columns in lacking.items() if not columns), None)
+    own, most = None, 0
+    lacking: dict[str, list[str]] = {}
+    for task in (form for forms in tasks.FORMS.values() for form in forms):
+        wanted = {"trace_name", "window_start", *_columns(task)}
+        absent = sorted(wanted - set(table.columns))
+        lacking.setdefault(task.name, absent)  # of the first form
+        if not absent and len(wanted) > most:
+            own, most = task, len(wanted)
     if own is None:
         reasons = "; ".join(f"{name}: {', '.join(c)}" for name, c in lacking.items())
         raise ValueError(
@@ -110,19 +114,33 @@ def read(path: str | Path, name: str) -> Predictions:
     if twice.any():
         trace = table["trace_name"][twice].iloc[0]
         raise ValueError(f"{file} has the trace {trace!r} twice; pairs of records are compared")
-    return Predictions(name, file, tasks.get(own), table.set_index("trace_name"))
+    return Predictions(name, file, own, table.set_index("trace_name"))
+
+
+def in_one_form(several: Sequence[Predictions]) -> list[Predictions]:
+    """Tables of one task, all in the first of its forms if they are not all in the same."""
+    forms = {one.task.form for one in several}
+    if len(forms) == 1:
+        return list(several)
+    return [dataclasses.replace(one, task=tasks.get(one.task.name)) for one in several]
+
+
+def has_ranges(task: Task, answer: str) -> bool:
+    """Whether an answer is where events begin and end."""
+    return isinstance(_metrics(task)[answer], DetectionMetrics)
 
 
 def extent(several: Sequence[Predictions]) -> tuple[int, int]:
-    """The largest sample of any pick, -1 without any, and the most picks of a phase, at least 1."""
+    """The largest sample of any pick or event, -1 without any, and the most of a kind, or 1."""
     largest, most = -1, 1
     for one in several:
         for answer, metric in _metrics(one.task).items():
-            if isinstance(metric, PhaseMetrics):
-                for side in SIDES:
-                    for cell in one.table[f"{side}_{answer}"]:
-                        picks = _picks(cell)
-                        largest, most = max([largest, *picks]), max(most, len(picks))
+            if not isinstance(metric, PhaseMetrics | DetectionMetrics):
+                continue
+            for column in _columns_of(answer, metric):
+                for cell in one.table[column]:
+                    picks = _picks(cell)
+                    largest, most = max([largest, *picks]), max(most, len(picks))
     return largest, most
 
 
@@ -131,7 +149,7 @@ def context(one: Predictions, window: int, tolerance_s: float) -> Context:
 
     Args:
         one: the table.
-        window: samples; only has to be larger than any pick.
+        window: samples; only has to be larger than any pick, and any sample of an event.
         tolerance_s: largest residual of a hit, where the task has hits.
     """
     known = {field.name for field in dataclasses.fields(one.task.options)}
@@ -160,15 +178,19 @@ def arrays(one: Predictions, traces: pd.Index, slots: int) -> dict[str, Compared
     Args:
         one: the table.
         traces: names, all of which are in it.
-        slots: picks of a phase.
+        slots: picks of a phase, and events.
     """
     table, found = one.table.loc[traces], {}
     for answer, metric in _metrics(one.task).items():
-        true, predicted = table[f"true_{answer}"], table[f"pred_{answer}"]
         mask = np.ones(len(table), bool)
         labelled = f"{answer.removesuffix('_sample')}_labelled"
         if labelled in table:
             mask = table[labelled].to_numpy(bool)
+        if isinstance(metric, DetectionMetrics):
+            both = _ranges(table, f"pred_{answer}", slots), _ranges(table, f"true_{answer}", slots)
+            found[answer] = Compared(*both, mask)
+            continue
+        true, predicted = table[f"true_{answer}"], table[f"pred_{answer}"]
         if isinstance(metric, PhaseMetrics):
             both = _slots(predicted, slots), _slots(true, slots)
         elif isinstance(metric, ClassMetrics):
@@ -182,6 +204,23 @@ def arrays(one: Predictions, traces: pd.Index, slots: int) -> dict[str, Compared
 def _metrics(task: Task) -> dict[str, Metric]:
     """The task's accumulators, for their names and kinds."""
     return task.metrics(task.context(window=1, sampling_rate_hz=1.0, options={}))
+
+
+def _columns(task: Task) -> list[str]:
+    """The columns that the task's metrics are computed from."""
+    return [name for both in _metrics(task).items() for name in _columns_of(*both)]
+
+
+def _columns_of(answer: str, metric: Metric) -> list[str]:
+    ends = [f"{answer}_{end}_sample" for end in ("start", "end")]
+    names = ends if isinstance(metric, DetectionMetrics) else [answer]
+    return [f"{side}_{name}" for side in SIDES for name in names]
+
+
+def _ranges(table: pd.DataFrame, name: str, slots: int) -> np.ndarray:
+    """First and last samples of events, (records, 2 * slots); two NO_PICK are an empty range."""
+    ends = [_slots(table[f"{name}_{end}_sample"], slots) for end in ("start", "end")]
+    return np.stack(ends, axis=-1).reshape(len(table), -1)
 
 
 def _classes(column: pd.Series, labels: Sequence[str]) -> np.ndarray:

@@ -204,11 +204,11 @@ def columns(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
 def columns_detection(targets: Arrays, answers: Arrays, context: Context) -> Arrays:
     """The same, and where events begin and end, in the way of the picks, longest run first.
 
-    True events may end behind the window, where their coda does.
+    Events end with the window at the latest, as in the scores, even if their coda goes on.
     """
     table = columns(targets, answers, context)
     for side, ranges in (("true", targets["detection"]), ("pred", answers["detection"])):
-        first, last = ranges[:, 0::2], ranges[:, 1::2]
+        first, last = ranges[:, 0::2], np.minimum(ranges[:, 1::2], context.window - 1)
         for name, samples in (("start", first), ("end", last)):
             table[f"{side}_detection_{name}_sample"] = np.array(
                 [

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import fine_tuning, pretrained
+from benchmarks import fine_tuning, pretrained, pretrained_answers
+from seismollm_jax.inference.events.crust import sp_distance_km
 from seismollm_jax.metrics.phases import NO_PICK
 from tests import setups
 
@@ -52,13 +53,44 @@ def test_a_network_in_both_ways(
     config = setups.config("picking", data_folder, low)
     setups.save_random(checkpoint, config, {"dataset": None, "split_hash": None})
     files = {name: str(tmp_path / name) for name in ("picks.json", "figures.json")}
-    given = [str(checkpoint), "--data", str(data_folder), "--json", files["figures.json"]]
-    assert pretrained.main(given) == 0
-    figures = json.loads(Path(files["figures.json"]).read_text())["run"]
+    setups.save_random(tmp_path / "km", setups.config("distance", data_folder))
+    given = [str(checkpoint), str(tmp_path / "km"), "--data", str(data_folder)]
+    assert pretrained.main([*given, "--json", files["figures.json"]]) == 0
+    both = json.loads(Path(files["figures.json"]).read_text())
+    figures = both["run"]
     assert figures["reference"]["p 0.1"]["picks"] > 0
     assert figures["eval.py"]["p 0.1"]["f1"] == pytest.approx(1, abs=1e-5)
     assert figures["events"] <= figures["traces"]
-    assert "| run | reference | " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| run | reference | " in said
+    assert "| km |" not in said
+    assert f"km: distance {both['km']['answers']['low']:.2f} to " in said
+    assert both["km"]["answers"]["within"] <= both["km"]["traces"] <= figures["traces"]
+
+
+def test_first_motions() -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, 400) + 20
+    swing = np.zeros(400)
+    swing[302:312] = 12
+    assert pretrained_answers.first_motion(noise + swing, 300, 100.0) == 1
+    assert pretrained_answers.first_motion(noise - swing, 300, 100.0) == -1
+    assert pretrained_answers.first_motion(noise + swing / 6, 300, 100.0) == 0  # not clear
+    early = swing - np.where(np.arange(400) == 300, 5, 0)  # the other way before
+    assert pretrained_answers.first_motion(noise + early, 300, 100.0) == 0
+    assert pretrained_answers.first_motion(noise + swing, 5, 100.0) == 0  # no noise to compare
+
+
+def test_answers_beside_s_minus_p() -> None:
+    sp_s = np.array([1.0, 1.5, 4.0, 9.0])
+    known = np.array([sp_distance_km(one) for one in sp_s])
+    found = pretrained_answers.judged("distance", known * [0.5, 0.5, 1, 2], sp_s, np.zeros(0))
+    assert (found["near"], found["within"]) == (2, 3)  # 5 km are more than half of the near ones
+    assert found["near_ratio"] == 0.5
+    assert found["rank_correlation"] == pytest.approx(1)
+    assert found["mean_difference_km"] == pytest.approx((known[:2].sum() / 2 + known[3]) / 4)
+    said, motions = np.array([0.9, 0.4, 0.2, 0.8]), np.array([1, 0, 1, 1])
+    found = pretrained_answers.judged("polarity", said, sp_s, motions)
+    assert (found["clear"], found["right"], found["low"]) == (3, 2, 0.2)
 
 
 def test_picks_are_compared_to_the_sample() -> None:

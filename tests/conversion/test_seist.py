@@ -1,19 +1,24 @@
 """State dicts of SeisT's authors: into checkpoints and back."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import seismollm_jax as sj
+from seismollm_jax import tasks
 from seismollm_jax.conversion import comparison, inspect, verify
 from seismollm_jax.conversion.foreign import Given
 from seismollm_jax.conversion.of_seist import ORIGINAL
 from seismollm_jax.conversion.opening import open_network
 from seismollm_jax.conversion.report import ConversionError, Report
+from seismollm_jax.evaluation import compare, prediction_tables
+from seismollm_jax.evaluation.run import run
 from seismollm_jax.models import seist
 from seismollm_jax.models.seist.config import SIZES, StageConfig
 from seismollm_jax.training import saved
@@ -96,12 +101,36 @@ def test_predictions(folder: Path) -> None:
     assert comparison.difference(ours, comparison.in_torch(network, x.swapaxes(1, 2))) < 1e-4
 
 
+def test_evaluation(folder: Path, data_folder: Path, tmp_path: Path) -> None:
+    """Through the whole of it, of records at another rate, with the curve of events."""
+    copy = shutil.copytree(folder / "run", tmp_path / "run")
+    config = saved.read_description(saved.find(copy))["config"]
+    config["options"]["detection_threshold"] = 0.3
+    saved.amend(saved.find(copy), config=config)
+    scores = run(copy, tmp_path / "out", part="all", data_path=str(data_folder))
+    assert 0 < scores["detection/precision"] < 1
+    assert 0 < scores["detection/recall"] < 1
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    ends = table["true_detection_end_sample"]
+    assert ends.max() == WINDOW - 1  # the coda goes on, the window does not
+    one = prediction_tables.read(tmp_path / "out", "run")
+    assert one.task.form == "detection"
+    found = compare.compare([one], resamples=20).scores
+    assert set(found["answer"]) == {"p_sample", "s_sample", "detection"}
+    for answer, score, value in found[["answer", "score", "value"]].itertuples(index=False):
+        assert value == pytest.approx(scores[f"{answer}/{score}"], nan_ok=True), (answer, score)
+
+
 @pytest.mark.parametrize("task", ["emg", "baz", "dis"])
 def test_three_tasks_look_alike(tmp_path: Path, task: str) -> None:
     source = originals.bare(tmp_path / "a.safetensors", arrays(task))
     said = originals.refused(source, told())
     assert "that of magnitude (emg) or back_azimuth (baz) or distance (dis)" in said
-    assert "--task" in said
+    assert "say which with --task\n" in f"{said}\n"
+    for name in (f"seist_s_{task}_x", f"{tasks.get(task).name}-2"):
+        said = originals.refused(source.rename(tmp_path / f"{name}.safetensors"), told())
+        assert f"(by the file's name it could be --task={tasks.get(task).name})" in said
+        (tmp_path / f"{name}.safetensors").rename(source)
     network = open_network(source, told(task), originals.config_for)
     assert network.experiment.task.short_name == task
     assert network.experiment.task.output == OUTPUTS[task]

@@ -1,5 +1,6 @@
 """Evaluations side by side: pairs of records, intervals of differences, tables for papers."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from seismollm_jax import tasks
 from seismollm_jax.evaluation import compare, comparison_text, prediction_tables, published
 from seismollm_jax.evaluation.prediction_tables import Predictions
+from seismollm_jax.metrics.detections import DetectionMetrics
 from seismollm_jax.metrics.phases import NO_PICK
 
 WINDOW = 3000
+DETECTING = tasks.get("picking", "detection")
 
 
 def answers_of(task_name: str, rows: int, seed: int, slots: int = 1) -> tuple[dict, dict]:
@@ -104,6 +107,53 @@ def test_a_table_gives_the_scores_back(
         expected, scores = metric.compute(), other.compute()
         for score in (c.score for c in comparison_text.columns(task) if c.answer == name):
             assert scores[score] == pytest.approx(expected[score], rel=1e-9, nan_ok=True), score
+
+
+def detections(rows: int, seed: int) -> tuple[pd.DataFrame, DetectionMetrics]:
+    """The table of a network that detects events, and its scores from what the table is made of."""
+    draw = np.random.default_rng(seed)
+    targets, answers = answers_of("picking", rows, seed, slots=2)
+    for side in (targets, answers):
+        begin = draw.integers(0, WINDOW, (rows, 2))
+        ends = begin + draw.integers(-100, 900, (rows, 2))  # some are empty, some end behind it
+        side["detection"] = np.stack([begin, ends], -1).reshape(rows, 4)
+    answers["detection"] = np.minimum(answers["detection"], WINDOW - 1)
+    targets["detection_labelled"] = draw.integers(0, 2, rows)
+    answers["detection_probability"] = draw.random((rows, 2))
+    metric = DetectionMetrics(WINDOW)
+    metric.update(answers["detection"], targets["detection"], targets["detection_labelled"])
+    context = DETECTING.context(window=WINDOW, sampling_rate_hz=100.0, options={})
+    table = pd.DataFrame(DETECTING.columns(targets, answers, context))
+    about = {"trace_name": [f"trace {row}" for row in range(rows)], "window_start": 0}
+    return table.assign(**about), metric
+
+
+def test_events_in_progress_are_compared(tmp_path: Path) -> None:
+    made = [detections(50, seed) for seed in (1, 2)]
+    several = [
+        prediction_tables.read(written(tmp_path / name, table), name)
+        for name, (table, _) in zip("ab", made, strict=True)
+    ]
+    assert [one.task for one in several] == [DETECTING, DETECTING]
+    found = compare.compare(several, resamples=20)
+    scores = found.scores.set_index(["model", "answer", "score"])["value"]
+    for name, (_, metric) in zip("ab", made, strict=True):
+        for score, value in metric.compute().items():
+            if score != "n":
+                assert scores[name, "detection", score] == pytest.approx(value), score
+    assert "| detection | a | 0." in comparison_text.markdown(found)
+
+
+def test_only_what_all_networks_tell_is_compared() -> None:
+    table, _ = detections(50, 1)
+    a, b = (
+        Predictions(name, Path(name), DETECTING, table.set_index("trace_name")) for name in "ab"
+    )
+    b = dataclasses.replace(b, task=tasks.get("picking"))  # as one without the curve of events
+    found = compare.compare([a, b], resamples=20)
+    assert set(found.scores["answer"]) == {"p_sample", "s_sample"}
+    assert "a is a network for event detection and P and S arrival picking" in found.notes[0]
+    assert not any(note.startswith("b is") for note in found.notes)
 
 
 def test_csv_and_parquet_are_the_same(tmp_path: Path) -> None:

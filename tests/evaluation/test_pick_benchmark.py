@@ -20,6 +20,7 @@ from seismollm_jax.evaluation import benchmark_scores, benchmark_targets, pick_b
 from tests import formats, setups
 
 WINDOW = setups.TINY["data.window"]  # at 100 Hz
+DETECTION = {"options.form": "detection"}  # with a curve of events in progress
 
 
 @given(st.data())
@@ -236,10 +237,11 @@ def test_sample_numbers_are_those_of_the_targets(benchmark: Path, tmp_path: Path
     for column in ("start_sample", "end_sample", "phase_onset"):
         half[column] = half[column] / 2
     found = []
+    setups.save_random(tmp_path / "run", setups.config("picking", "", DETECTION))
     for name, targets in (("a", table), ("b", half)):
         targets.to_csv(tmp_path / f"{name}.csv", index=False)
         pick_benchmark.run(
-            *(benchmark / "run", str(benchmark / "data"), tmp_path / f"{name}.csv"),
+            *(tmp_path / "run", str(benchmark / "data"), tmp_path / f"{name}.csv"),
             *(tmp_path / name,),
             batch_size=8,
             sets=["dev"],
@@ -247,7 +249,18 @@ def test_sample_numbers_are_those_of_the_targets(benchmark: Path, tmp_path: Path
         found.append(pd.read_csv(tmp_path / name / "dev_task23.csv"))
     for column in ("p_sample_pred", "s_sample_pred"):
         np.testing.assert_allclose(found[1][column] * 2, found[0][column])
-    np.testing.assert_allclose(found[1]["score_p_or_s"], found[0]["score_p_or_s"])
+    for column in ("score_p_or_s", "score_detection"):
+        np.testing.assert_allclose(found[1][column], found[0][column])
+
+    # The curve of events, in the part of the window that is the target's.
+    _, dataset = detect.open_found(benchmark / "data")
+    source = WaveformSource(catalogue.at_rate(dataset, 100.0), np.arange(24))
+    target = found[0].iloc[2]
+    trace, start = source[int(target["trace_idx"])].waveform, int(target["start_sample"])
+    first = start - (WINDOW - 300) // 2
+    x = normalise(cut(trace, first, WINDOW)).T[None]
+    curve = sj.load(tmp_path / "run").forward(x)[0, 0, start - first :][:300]
+    assert target["score_detection"] == pytest.approx(float(curve.max()), rel=1e-5)
 
 
 def test_refusals(benchmark: Path, tmp_path: Path) -> None:
