@@ -164,6 +164,9 @@ def get_config(task: str, protocol: str) -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 1024  # over all devices
     config.train.accumulate = 1  # micro-batches that go through the network one after the other
+    # Statistics that batch norms normalise by in training: those of the batch, or those stored with
+    # the weights of start_from, which then stay.
+    config.train.batch_norm = "batch"  # batch or stored
     # Work activations out again for the gradient, block by block, instead of keeping them.
     config.train.rematerialise = False
     config.train.epochs = 200

@@ -30,6 +30,7 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.var = nnx.BatchStat(jnp.ones(channels))
         self.momentum, self.epsilon, self.dtype = momentum, epsilon, dtype
+        self.stored = False  # training too takes the running statistics, and leaves them
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:  # (batch, time, channels)
         return self.together(x, [self], gelu=False, train=train)
@@ -44,7 +45,8 @@ class BatchNorm(nnx.Module):
             x: (batch, time, all channels).
             norms: in the order of their channels; of the same settings.
             gelu: whether the activation follows.
-            train: takes the statistics of the batch, and moves the running ones towards them.
+            train: takes the statistics of the batch, and moves the running ones towards them,
+                unless `keep_stored` said otherwise.
         """
 
         def joined(name: str) -> jax.Array:
@@ -56,10 +58,16 @@ class BatchNorm(nnx.Module):
             norms[0].epsilon,
             norms[0].dtype,
         )
-        if not train:
-            factor = jax.lax.rsqrt(joined("var") + epsilon) * scale
-            y = (x.astype(jnp.float32) - joined("mean")) * factor + bias
-            return (_gelu(y) if gelu else y).astype(dtype)
+        if not train or norms[0].stored:
+            mean, var = joined("mean"), joined("var")
+
+            def by_stored(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+                factor = jax.lax.rsqrt(var + epsilon) * scale
+                y = (x.astype(jnp.float32) - mean) * factor + bias
+                return (_gelu(y) if gelu else y).astype(dtype)
+
+            # Of this, too, the input alone is kept for the gradient.
+            return (jax.checkpoint(by_stored) if train else by_stored)(x, scale, bias)
         y, mean, var = _normalise(x, scale, bias, epsilon, gelu, jnp.dtype(dtype))
         count = x.shape[0] * x.shape[1]
         mean, var = jax.lax.stop_gradient((mean, var * count / max(count - 1, 1)))
@@ -75,9 +83,14 @@ class BatchNorm(nnx.Module):
         x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, gelu: bool, dtype: Any
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The output, and mean and biased variance of the batch, whose gradients are left out."""
+        narrow = jnp.finfo(x.dtype).bits < 32
         x = x.astype(jnp.float32)
         mean = x.mean((0, 1))
-        var = jnp.square(x - mean).mean((0, 1))  # in one pass it would lose digits to an offset
+        if narrow:
+            # Both sums in one pass; the digits that this loses to an offset, x has lost before.
+            var = jnp.maximum(jnp.square(x).mean((0, 1)) - jnp.square(mean), 0)
+        else:
+            var = jnp.square(x - mean).mean((0, 1))
         y = (x - mean) * (jax.lax.rsqrt(var + epsilon) * scale) + bias
         return (_gelu(y) if gelu else y).astype(dtype), mean, var
 
@@ -103,6 +116,17 @@ class BatchNorm(nnx.Module):
         count = x.shape[0] * x.shape[1]
         centred = gradient - to_bias / count - normal * (to_scale / count)
         return ((inverse * scale) * centred).astype(x.dtype), to_scale, to_bias
+
+
+def keep_stored(module: nnx.Module) -> None:
+    """Lets all batch norms in a module normalise by their running statistics in training too.
+
+    The statistics stay as they are; scales and biases may learn. Nothing else changes, dropout
+    included.
+    """
+    for _, part in nnx.iter_modules(module):
+        if isinstance(part, BatchNorm):
+            part.stored = True
 
 
 def _gelu(x: jax.Array) -> jax.Array:

@@ -18,6 +18,11 @@ from seismollm_jax.training.repair import newest
 from seismollm_jax.training.saved import CheckpointError, find, load, read_description
 
 HELD_OUT = ("val", "test")
+STATISTICS = {
+    "batch": "of the batch",
+    "stored": "stored with the weights, which stay as they are",
+}
+"""What batch norms normalise by in training, by the values of `train.batch_norm`."""
 STANDING = {
     "the split of the data": "split_hash",
     "the numbers of records": "records",
@@ -37,6 +42,7 @@ def first_weights(
     Raises:
         CheckpointError: `start_from` is another network than the configured one, or was trained
             on other input.
+        ValueError: stored statistics are asked for, and none are stored.
     """
     config = experiment.config
     trees = (state["params"], frozen, state["stats"])
@@ -62,6 +68,11 @@ def first_weights(
                     f"this configuration has {ours[name]!r}: make them equal"
                 )
         source = {"source": f"checkpoint {stored.path}", "sha256": None}
+    elif config["train"]["batch_norm"] == "stored":
+        raise ValueError(
+            "train.batch_norm='stored' keeps the statistics of a trained network, and this run "
+            "begins without one: give start_from, or set it to 'batch'"
+        )
     else:
         weights = experiment.family.read_pretrained(config, experiment.settings)
         arrays = {name_of(path): value for path, value in weights.arrays.items()}
@@ -110,7 +121,7 @@ def _own_name(name: str, members: Collection[str]) -> str:
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:
-    """Refuses counts that make no sense.
+    """Refuses counts and choices that make no sense.
 
     Raises:
         ValueError: naming the field.
@@ -133,10 +144,9 @@ def check_numbers(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{part}.{name}={config[part][name]} must be at least {least}")
     if not 0 <= (average := config["optim"]["average"]) < 1:
         raise ValueError(f"optim.average={average} must be from 0 (none) to below 1")
-    if config["train"]["nonfinite"] not in CHOICES:
-        raise ValueError(
-            f"train.nonfinite={config['train']['nonfinite']!r} is not one of {', '.join(CHOICES)}"
-        )
+    for name, choices in (("nonfinite", CHOICES), ("batch_norm", STATISTICS)):
+        if (value := config["train"][name]) not in choices:
+            raise ValueError(f"train.{name}={value!r} is not one of {', '.join(choices)}")
 
 
 def known_settings(config: Mapping[str, Any], workdir: Path) -> Mapping[str, Any] | None:
@@ -223,6 +233,7 @@ def check_continues(
             ("train", "batch_size"),
             ("train", "shuffle"),
             ("train", "accumulate"),
+            ("train", "batch_norm"),
             ("optim", "average"),
         ):
             if name in before[part]:  # earlier versions lacked some

@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 
 from seismollm_jax.experiment import Experiment
+from seismollm_jax.models.batch_norm import keep_stored
 from seismollm_jax.models.state import Arrays, Split, batch_stats, merge, split
 from seismollm_jax.parallel import Layout
 from seismollm_jax.training.memory import make_run_block
@@ -83,7 +84,8 @@ def make_train_step(
     With `train.accumulate` k > 1 the batch goes through the network in k micro-batches, one after
     the other: micro-batch i has rows i, i + k, i + 2k, ... The gradient is that of the mean loss
     over the whole batch. Batch norms normalise each micro-batch by its own statistics, and the
-    running ones take them in one by one, as in PyTorch.
+    running ones take them in one by one, as in PyTorch. With `train.batch_norm` "stored" they
+    normalise by their running statistics, which stay.
 
     With `optim.average` the averaged parameters and statistics follow with this decay, and sooner
     in the first steps: at step t, counted from 0, the decay is at most (1 + t) / (10 + t).
@@ -103,6 +105,8 @@ def make_train_step(
     ):
         """This batch's part of the mean loss over `rows` rows, and the running statistics."""
         model: Any = merge(graphdef, params, frozen, stats)
+        if settings["batch_norm"] == "stored":
+            keep_stored(model)
         output = model(
             batch["waveform"],
             train=True,

@@ -10,6 +10,7 @@ from seismollm_jax.data import catalogue, mixture, splits
 from seismollm_jax.experiment import Experiment
 from seismollm_jax.models.state import path
 from seismollm_jax.parallel import Layout
+from seismollm_jax.training.start import STATISTICS
 
 
 def summary(
@@ -41,6 +42,7 @@ def summary(
         f"weights: {standing['pretrained']['source']}",
         f"precision: {config['precision']['compute']}, products of float32 "
         f"{config['precision']['matmul']}",
+        f"batch norms: statistics {STATISTICS[config['train']['batch_norm']]}",
         *devices(layout, config["train"]),
         f"data: {dataset.path}, {len(dataset.table)} traces; {rows} (split by "
         f"{config['data']['split']['by']}, hash {parts.hash})",

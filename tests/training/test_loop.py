@@ -313,13 +313,17 @@ def test_too_many_bad_traces_end_the_run(data_folder: Path, tmp_path: Path) -> N
 
 
 def test_fine_tuning_starts_from_a_checkpoint(
-    straight: Path, data_folder: Path, tmp_path: Path
+    straight: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     standing = {"optim.base_lr": 0.0, "optim.max_lr": 0.0, "train.epochs": 1}
+    standing["train.batch_norm"] = "stored"
     loop.run(config(data_folder, start_from=str(straight), **standing), tmp_path)
+    assert "batch norms: statistics stored with the weights" in capsys.readouterr().out
     source, tuned = load(straight), load(tmp_path)
-    for name, value in source.params.items():
-        np.testing.assert_array_equal(tuned.params[name], value)
+    for before, after in ((source.params, tuned.params), (source.stats, tuned.stats)):
+        assert before.keys() == after.keys()
+        for name, value in before.items():
+            np.testing.assert_array_equal(after[name], value)
     assert tuned.description["pretrained"]["source"] == f"checkpoint {source.path}"
     first = lines(tmp_path, "val")[0]  # of the network as it came, on the same records
     scores = {name: value for name, value in first.items() if name not in ("step", "part")}
@@ -355,6 +359,20 @@ def test_fine_tuning_of_something_else(
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
         loop.run(config(data_folder, start_from=str(straight), **changes), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("stored", r"train\.batch_norm='stored' keeps .* of a trained network.* give start_from"),
+        ("running", r"train\.batch_norm='running' is not one of batch, stored"),
+    ],
+)
+def test_statistics_that_cannot_be(
+    data_folder: Path, tmp_path: Path, choice: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        loop.run(config(data_folder, **{"train.batch_norm": choice}), tmp_path)
 
 
 def test_nothing_to_leave_out(data_folder: Path, tmp_path: Path) -> None:

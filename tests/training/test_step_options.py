@@ -3,12 +3,15 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
-from seismollm_jax.training.step import begin_average, evaluated, make_init
+from seismollm_jax.models.batch_norm import BatchNorm, keep_stored
+from seismollm_jax.training.step import begin_average, evaluated, make_eval_step, make_init
 from tests import setups
 from tests.training.steps import ADAM, ROWS, advance, batch, experiment, start, step_of
 
 ACCUMULATE, REMATERIALISE = ("train.accumulate", 2), ("train.rematerialise", True)
+STORED = ("train.batch_norm", "stored")
 
 
 def first_moments(state) -> dict[str, np.ndarray]:
@@ -83,6 +86,32 @@ def test_micro_batches_add_up() -> None:
         for name, value in first_moments(one).items()
     }
     assert_close(first_moments(both), mean, rtol=1e-4, atol=1e-6)
+
+
+def test_stored_statistics_stay() -> None:
+    """They make the training loss that of inference, and batch norms learn all the same."""
+    task, layout, arrays = "magnitude", setups.layout(1), batch("magnitude")
+    state, figures = advance(task, layout, arrays, ACCUMULATE, STORED)
+    first, frozen = start(task)
+    for name, value in first["stats"].items():
+        np.testing.assert_array_equal(state["stats"][name], value, err_msg=name)
+    evaluate = make_eval_step(experiment(task), layout)
+    _, losses = evaluate(first["params"], frozen, first["stats"], layout.to_global(arrays))
+    assert float(figures["loss"]) == pytest.approx(float(np.mean(losses)), rel=1e-5)
+    norms = {name.removesuffix("/var") for name in first["stats"] if name.endswith("/var")}
+    moments = first_moments(state)
+    for norm in norms:
+        assert all(np.abs(moments[f"{norm}/{part}"]).max() > 0 for part in ("scale", "bias")), norm
+
+
+@pytest.mark.parametrize("family", ["seismollm", "seist_s"])
+def test_no_batch_norm_is_forgotten(family: str) -> None:
+    made = experiment("picking", ("model", family))
+    network = nnx.eval_shape(lambda: made.build(nnx.Rngs(0)))
+    keep_stored(network)
+    norms = [part for _, part in nnx.iter_modules(network) if isinstance(part, BatchNorm)]
+    assert all(norm.stored for norm in norms)
+    assert 2 * len(norms) == len(made.abstract().stats)
 
 
 def test_what_is_worked_out_twice_is_the_same() -> None:
