@@ -27,5 +27,7 @@ class Dropout(nnx.Module):
         assert rngs is not None
         *rest, last = x.shape
         bits = jax.random.bits(rngs.dropout(), (*rest, -(-last // 2)), jnp.uint32)
-        halves = jnp.concatenate([bits & (STEPS - 1), bits >> 16], -1)[..., :last]
-        return jnp.where(halves >= dropped, x * (STEPS / (STEPS - dropped)), 0).astype(x.dtype)
+        # Compared first, so that answers go to memory, and not numbers of four times their size.
+        halves = [half >= dropped for half in (bits & (STEPS - 1), bits >> 16)]
+        kept = jnp.concatenate(halves, -1)[..., :last]
+        return jnp.where(kept, x * (STEPS / (STEPS - dropped)), 0).astype(x.dtype)

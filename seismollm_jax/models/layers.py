@@ -128,7 +128,10 @@ def stretched_products(
 ) -> jax.Array:
     """The same in another order: products for each position of the kernel, interpolated, added."""
     taps, inputs, outputs = kernel.shape
-    products = x @ kernel.astype(x.dtype).swapaxes(0, 1).reshape(inputs, taps * outputs)
+    # As a convolution of one tap, whose arrays lie in memory as those of the convolutions before;
+    # a matrix product turns them over, there and back. On CPUs too it takes half the time.
+    taps_beside = kernel.swapaxes(0, 1).reshape(1, inputs, taps * outputs)
+    products = convolve(x, taps_beside, padding=(0, 0))
     shifted = []
     # The gradient of a split is one concatenation; that of slices would be a sum of so many.
     for k, part in enumerate(jnp.split(interpolate(products, length), taps, axis=-1)):

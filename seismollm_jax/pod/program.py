@@ -39,7 +39,7 @@ NO_COMPILER = (
     "the compiler for TPUs is not installed: pip install -e '.[tpu]' brings libtpu, for Linux on "
     "x86-64, about 200 MB to download and 700 MB on disk; no TPU is needed"
 )
-READING = 2  # to be raised when more or something else is read from a program: old figures end
+READING = 3  # to be raised when more or something else is read from a program: old figures end
 OVERFLOW = "RESOURCE_EXHAUSTED"
 
 

@@ -18,6 +18,7 @@ from seismollm_jax.models.layers import (
     stretched_products,
 )
 from seismollm_jax.models.seismollm.embedder import MultiScaleBlock, side_by_side
+from seismollm_jax.models.seismollm.gpt2 import causal_softmax
 
 
 def draw(*shape: int, seed: int = 0) -> jax.Array:
@@ -141,3 +142,31 @@ def test_a_batch_norm_keeps_its_input_alone() -> None:
     _, pull = jax.vjp(run, draw(4, 9, 3).astype(jnp.bfloat16))
     large = [leaf for leaf in jax.tree.leaves(pull) if leaf.size > 3]
     assert [(leaf.shape, leaf.dtype) for leaf in large] == [((4, 9, 3), jnp.bfloat16)]
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0, 30.0])
+def test_statistics_in_one_pass_lose_no_more_than_bfloat16_does(offset: float) -> None:
+    x = (offset + draw(8, 900, 3)).astype(jnp.bfloat16)
+    norm = BatchNorm(3, dtype=jnp.bfloat16, momentum=1.0)
+    norm(x, train=True)
+    exact = np.asarray(x, np.float64).reshape(-1, 3)
+    np.testing.assert_allclose(norm.mean[...], exact.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(norm.var[...], exact.var(0, ddof=1), rtol=1e-3)
+    norm(jnp.full((2, 9, 3), 1000.0, jnp.bfloat16), train=True)
+    assert np.all(np.asarray(norm.var[...]) == 0)  # never below
+
+
+def test_the_softmax_of_attention_and_its_gradient() -> None:
+    def plain(scores):
+        weights = jnp.exp(scores) * np.tri(7)
+        return weights / weights.sum(-1, keepdims=True)
+
+    scores, y = draw(2, 3, 7, 7), draw(2, 3, 7, 7, seed=1)
+    found, pull = jax.vjp(lambda scores: causal_softmax(scores, jnp.float32), scores)
+    expected, derived = jax.vjp(plain, scores)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(pull(y)[0], derived(y)[0], atol=1e-6)
+
+    _, pull = jax.vjp(lambda scores: causal_softmax(scores, jnp.bfloat16), scores)
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(pull)} == {"bfloat16"}  # none of float32
+    np.testing.assert_allclose(pull(y.astype(jnp.bfloat16))[0], derived(y)[0], atol=0.02)

@@ -189,3 +189,65 @@ def test_traffic_is_what_lies_in_main_memory() -> None:
 
 def test_cycles_are_those_of_the_schedule() -> None:
     assert traffic.estimated_cycles(PROGRAM) == 14580 + 20 + 5 * 30
+
+
+SLICES = """\
+%inner (p.1: bf16[64,128]) -> bf16[16,128] {
+  %p.1 = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %slice.1 = bf16[16,128]{1,0:T(8,128)(2,1)} slice(%p.1), slice={[0:16], [0:128]}
+}
+
+%product (p.2: bf16[64,128], p.3: bf16[64,128], p.4: bf16[64,128]) -> bf16[64,128] {
+  %p.2 = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(0)
+  %p.3 = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(1)
+  %p.4 = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(2)
+  %whole = bf16[16,128]{1,0:T(8,128)(2,1)} reduce-window(%p.4), window={}
+  %turned = bf16[16,128]{1,0:T(8,128)(2,1)} fusion(%p.3), kind=kLoop, calls=%inner
+  %view = bf16[64,128]{1,0:T(8,128)(2,1)} bitcast(%p.3)
+  %other = bf16[8,128]{1,0:T(8,128)(2,1)} dynamic-slice(%view, %c), dynamic_slice_sizes={8,128}
+  %sum = bf16[16,128]{1,0:T(8,128)(2,1)} custom(%turned, %other, %whole)
+  %back = bf16[16,128]{1,0:T(8,128)(2,1)} bitcast(%sum)
+  ROOT %update.1 = bf16[64,128]{1,0:T(8,128)(2,1)} dynamic-update-slice(%p.2, %back, %c, %c)
+}
+
+%both (p.5: bf16[64,128]) -> (bf16[64,128], f32[8,128]) {
+  %p.5 = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(0)
+  %few = bf16[8,128]{1,0:T(8,128)(2,1)} constant({...})
+  %ones = f32[8,128]{1,0:T(8,128)} constant({...})
+  %update.2 = bf16[64,128]{1,0:T(8,128)(2,1)} dynamic-update-slice(%p.5, %few, %c, %c)
+  ROOT %two = (bf16[64,128]{1,0:T(8,128)(2,1)}, f32[8,128]{1,0:T(8,128)}) tuple(%update.2, %ones)
+}
+
+ENTRY %main (x: bf16[64,128], y: bf16[64,128]) -> bf16[64,128] {
+  %x = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(0)
+  %y = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(1)
+  INSTRUCTION
+}
+"""
+HBM, CHIP = "{1,0:T(8,128)(2,1)}", "{1,0:T(8,128)(2,1)S(1)}"
+ROW = 128 * 2  # bytes
+
+
+@pytest.mark.parametrize(
+    ("instruction", "size"),
+    [
+        (f"%s = ((bf16[64,128]{HBM}), bf16[8,128]{CHIP}, s32[]{{:S(2)}}) slice-start(%x)", 8 * ROW),
+        (f"%s = bf16[8,128]{HBM} slice(%x), slice={{}}", 16 * ROW),
+        (f"%s = bf16[8,128]{HBM} dynamic-slice(%x, %c)", 16 * ROW),
+        (f"%s = bf16[64,128]{HBM} custom-call(), custom_call_target='AllocateBuffer'", 0),
+        # What is replaced; two slices of %x, the one after the other; all of %y.
+        (
+            f"%s = bf16[64,128]{HBM} fusion(%y, %x, %y), calls=%product",
+            (16 + (16 + 8) + 64) * ROW,
+        ),
+        (f"%s = bf16[64,128]{CHIP} fusion(%y, %x, %y), calls=%product", (16 + 8 + 64) * ROW),
+        (
+            f"%s = (bf16[64,128]{HBM}, f32[8,128]{{1,0:T(8,128)}}) fusion(%x), calls=%both",
+            (8 + 8 * 2) * ROW,
+        ),
+        (f"%s = bf16[64,128]{HBM} add(%x, %y)", 3 * 64 * ROW),
+    ],
+)
+def test_of_slices_no_more_than_they_are(instruction: str, size: int) -> None:
+    text = SLICES.replace("INSTRUCTION", instruction.replace("'", '"'))
+    assert traffic.hbm_bytes(text) == size

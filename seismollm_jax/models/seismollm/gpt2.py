@@ -1,6 +1,7 @@
 """GPT-2 decoder blocks on embeddings, with adapters (Radford et al. 2019)."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -97,6 +98,30 @@ def layer_norm(config: GPT2Config, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.L
     )
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def causal_softmax(scores: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Softmax over the keys up to each query, (..., queries, keys), in float32.
+
+    The gradient keeps the result alone, in its own precision; the derived one keeps exponentials in
+    float32. Softmax itself runs in float32 whatever the precision of the result.
+    """
+    causal = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    return jax.nn.softmax(jnp.where(causal, scores, -jnp.inf)).astype(dtype)
+
+
+def _forward(scores: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    weights = causal_softmax(scores, dtype)
+    return weights, weights
+
+
+def _backward(dtype: jnp.dtype, weights: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    weights, gradient = weights.astype(jnp.float32), gradient.astype(jnp.float32)
+    return (weights * (gradient - (weights * gradient).sum(-1, keepdims=True)),)
+
+
+causal_softmax.defvjp(_forward, _backward)
+
+
 class Attention(nnx.Module):
     """Causal multi-head self-attention; softmax in float32."""
 
@@ -108,12 +133,12 @@ class Attention(nnx.Module):
 
     def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None) -> jax.Array:
         batch, tokens, width = x.shape
-        qkv = self.c_attn(x, rngs=rngs).reshape(batch, tokens, 3, self.heads, width // self.heads)
-        query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]  # (batch, tokens, heads, head)
+        query, key, value = (
+            part.reshape(batch, tokens, self.heads, width // self.heads)
+            for part in jnp.split(self.c_attn(x, rngs=rngs), 3, axis=-1)
+        )
         scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
-        scores = scores / (width // self.heads) ** 0.5
-        causal = jnp.tril(jnp.ones((tokens, tokens), bool))
-        weights = jax.nn.softmax(jnp.where(causal, scores, -jnp.inf)).astype(self.dtype)
+        weights = causal_softmax(scores / (width // self.heads) ** 0.5, self.dtype)
         weights = self.dropout(weights, deterministic=rngs is None, rngs=rngs)
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
         return self.c_proj(mixed.reshape(batch, tokens, width), rngs=rngs)
