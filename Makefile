@@ -103,14 +103,15 @@ pictures: quickstart
 
 SEIST ?= runs/seist_l
 SEIST_EVENTS ?= runs/seist_events
+export RECORD SEIST SEIST_EVENTS
 
 seist-picture: $(RUN)
-	@test -n "$(RECORD)" || { echo "error: say of which record: make seist-picture RECORD=FILE" >&2; exit 1; }
-	@$(PY) predict.py --picking="$(SEIST)_dpk" --polarity="$(SEIST)_pmp" --magnitude="$(SEIST)_emg" \
-		--distance="$(SEIST)_dis" --back_azimuth="$(SEIST)_baz" --input="$(RECORD)" \
-		--output="$(SEIST_EVENTS)/events.csv" --report
+	@test -n "$$RECORD" || { echo "error: say of which record: make seist-picture RECORD=FILE" >&2; exit 1; }
+	@$(PY) predict.py --picking="$${SEIST}_dpk" --polarity="$${SEIST}_pmp" --magnitude="$${SEIST}_emg" \
+		--distance="$${SEIST}_dis" --back_azimuth="$${SEIST}_baz" --input="$$RECORD" \
+		--output="$$SEIST_EVENTS/events.csv" --report
 	@$(CHROMIUM) --headless --hide-scrollbars --window-size=1200,1135 \
-		--screenshot=docs/pictures/seist_events.png "$(SEIST_EVENTS)/events.html"
+		--screenshot=docs/pictures/seist_events.png "$$SEIST_EVENTS/events.html"
 
 # -- for those who change something --------------------------------------------------------------
 

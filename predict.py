@@ -230,7 +230,10 @@ def _options(predictor: sj.Predictor) -> dict[str, Any]:
     asked = (OVERLAP, STACKING, DETECTION_THRESHOLD)
     given = {flag.name: flag.value for flag in asked if flag.value is not None}
     if DETECTION_THRESHOLD.name in given and not detects(predictor.experiment.task):
-        raise ValueError(f"--{DETECTION_THRESHOLD.name}: {predictor.path} detects no events")
+        raise ValueError(
+            f"--{DETECTION_THRESHOLD.name}: {predictor.path} detects no events: leave it "
+            "out, or give a picking network of the form detection, such as SeisT"
+        )
     if not predictor.experiment.task.output.per_sample:
         return given
     used = settings.parse(given, predictor.window, predictor.sampling_rate_hz)

@@ -76,9 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _converted(path: Path, folder: Path) -> Path:
     """The PyTorch file as a checkpoint; needs PyTorch."""
     output = folder / path.stem
-    from_torch.convert(
-        path, output, given=Given(), config_for=config_for, report=Report("from-torch")
-    )
+    try:
+        from_torch.convert(
+            path, output, given=Given(), config_for=config_for, report=Report("from-torch")
+        )
+    except ValueError as error:
+        raise ValueError(f"{error}; convert it with that, and give the checkpoint here") from error
     return output
 
 
@@ -90,10 +93,10 @@ def _measure(
     settings = dict(predictor.experiment.config["data"]) | {"path": str(data), "table": ""}
     settings["format"] = detect.detect_format(str(data), "stead")
     dataset = catalogue.open_dataset(settings)
-    chosen = dataset.table[["p_sample", "s_sample"]].notna().any(axis=1).to_numpy()
-    rows = np.flatnonzero(chosen)
     if predictor.experiment.task.name != "picking":
         return _answers(predictor, dataset)
+    chosen = dataset.table[["p_sample", "s_sample"]].notna().any(axis=1).to_numpy()
+    rows = np.flatnonzero(chosen)
     found, true, rate = reference_picks(predictor, dataset, rows)
     groups = groups_of(events(dataset.table)[rows])
     report: dict[str, Any] = {

@@ -74,7 +74,8 @@ def judged(
         found["mean_difference_km"] = float(error.mean())
         found["within"] = int((error <= 0.25 * known + 5).sum())
         found["near"] = int(near.sum())
-        found["near_ratio"] = float(np.median(said[near] / known[near])) if near.any() else np.nan
+        if near.any():
+            found["near_ratio"] = float(np.median(said[near] / known[near]))
     return found
 
 
@@ -89,7 +90,11 @@ def line(name: str, figures: Mapping[str, Any]) -> str:
         text += (
             f"; rank correlation with S minus P {f['rank_correlation']:.2f}; {f['within']} of "
             f"{figures['traces']} within a quarter and 5 km of the distance for S minus P in "
-            f"iasp91, {f['mean_difference_km']:.1f} km from it on average; of {f['near']} traces "
-            f"below {NEAR_KM:g} km the median ratio is {f['near_ratio']:.2f}"
+            f"iasp91, {f['mean_difference_km']:.1f} km from it on average"
         )
+        if "near_ratio" in f:
+            text += (
+                f"; of {f['near']} traces below {NEAR_KM:g} km the median ratio is "
+                f"{f['near_ratio']:.2f}"
+            )
     return text

@@ -179,14 +179,17 @@ def draw(figures: dict[str, Any], folder: Path) -> None:
     from matplotlib import ticker
 
     axes = figures["axes"]
-    picture, panels = plt.subplots(1, len(axes), figsize=(4 * len(axes), 3.8), squeeze=False)
+    picture, panels = plt.subplots(
+        1, len(axes), figsize=(4 * len(axes), 3.8), squeeze=False, sharey=True
+    )
+    panels[0, 0].set_ylabel("ms for a window")
     for panel, (axis, found) in zip(panels[0], axes.items(), strict=True):
         for mode in model_jax.MODES:
             cost = 1e3 * np.array(found[mode]["seconds_per_window"])
             power = found[mode]["exponent"]
             label = mode if power is None else f"{mode}, exponent {power:.2f}"
             panel.loglog(found["sizes"], cost, "o-", label=label)
-        panel.set(xlabel=axis, ylabel="ms for a window")
+        panel.set_xlabel(axis)
         panel.set_xticks(found["sizes"], [f"{size:,}" for size in found["sizes"]], rotation=45)
         panel.minorticks_off()
         panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))

@@ -1,4 +1,4 @@
-"""What the scripts at the top level share: how they start and how they fail."""
+"""What the scripts at the top level share: how they start, how they fail, and flags."""
 
 import hashlib
 import os

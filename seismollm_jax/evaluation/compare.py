@@ -70,12 +70,13 @@ def compare(
                 f"{one.path} is of the task {one.task.name}, {first.path} of {first.task.name}; "
                 "evaluations of one task can be compared"
             )
+    alike = prediction_tables.in_one_form(several)
     notes = [
         f"{one.name} is a network for {one.task.title}; only what all have is compared"
-        for one, common in zip(several, prediction_tables.in_one_form(several), strict=True)
+        for one, common in zip(several, alike, strict=True)
         if one.task is not common.task
     ]
-    several = prediction_tables.in_one_form(several)
+    several = alike
     first = several[0]
     traces = first.table.index
     for one in several[1:]:

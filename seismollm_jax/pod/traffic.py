@@ -131,7 +131,10 @@ def _written(one: _Instruction, beside: _Instructions, fused: _Fused) -> list[in
     if one.operation == "bitcast" and first:
         return _written(first, beside, fused)
     if one.operation == "dynamic-update-slice" and one.operands[1] in beside:
-        return [_size(beside[one.operands[1]].type)]
+        # In place, unless it is in a fusion that makes the rest of the array as well.
+        in_fusion = any(beside is each for each in fused.values())
+        made = in_fusion and _source(one.operands[0], beside) != "parameter"
+        return [None if made else _size(beside[one.operands[1]].type)]
     inside = _inside(one, fused)
     root = next((each for each in inside.values() if each.root), None)
     if root and root.operation == "tuple":
@@ -141,6 +144,13 @@ def _written(one: _Instruction, beside: _Instructions, fused: _Fused) -> list[in
     found = [n for each in results for n in _written(each, inside, fused)]
     arrays = sum(1 for _ in arrays_of(one.type))
     return found if len(found) == arrays else [None] * arrays
+
+
+def _source(name: str, beside: _Instructions) -> str:
+    """The operation that makes an array, seen through other names for it; empty if unknown."""
+    while name in beside and beside[name].operation == "bitcast":
+        name = beside[name].operands[0]
+    return beside[name].operation if name in beside else ""
 
 
 def _read(one: _Instruction, n: int, beside: _Instructions, fused: _Fused) -> int | None:
@@ -162,6 +172,8 @@ def _read(one: _Instruction, n: int, beside: _Instructions, fused: _Fused) -> in
 def _taken(name: str, beside: _Instructions, fused: _Fused) -> int | None:
     """Bytes of an array that all that use it take together; None for the whole."""
     total = 0
+    if beside[name].root:
+        return None
     for one in beside.values():
         for n, operand in enumerate(one.operands):
             if operand == name and one.operation != "parameter":

@@ -20,9 +20,10 @@ from seismollm_jax.training.saved import CheckpointError, find, load, read_descr
 HELD_OUT = ("val", "test")
 STATISTICS = {
     "batch": "of the batch",
-    "stored": "stored with the weights, which stay as they are",
+    "stored": "stored with the weights, left as they are",
 }
 """What batch norms normalise by in training, by the values of `train.batch_norm`."""
+EARLIER = {"batch_norm": "batch"}  # what runs did before there was a setting
 STANDING = {
     "the split of the data": "split_hash",
     "the numbers of records": "records",
@@ -236,8 +237,9 @@ def check_continues(
             ("train", "batch_norm"),
             ("optim", "average"),
         ):
-            if name in before[part]:  # earlier versions lacked some
-                pairs[f"{part}.{name}"] = (before[part][name], now[part][name])
+            old = before[part].get(name, EARLIER.get(name))  # earlier versions lacked some
+            if old is not None:
+                pairs[f"{part}.{name}"] = (old, now[part][name])
     for name, (old, new) in pairs.items():
         if old != new:
             raise ValueError(

@@ -218,6 +218,17 @@ SLICES = """\
   ROOT %two = (bf16[64,128]{1,0:T(8,128)(2,1)}, f32[8,128]{1,0:T(8,128)}) tuple(%update.2, %ones)
 }
 
+%made (p.6: bf16[8,128]) -> bf16[64,128] {
+  %p.6 = bf16[8,128]{1,0:T(8,128)(2,1)} parameter(0)
+  %zeros = bf16[64,128]{1,0:T(8,128)(2,1)} broadcast(%c)
+  ROOT %update.3 = bf16[64,128]{1,0:T(8,128)(2,1)} dynamic-update-slice(%zeros, %p.6, %c, %c)
+}
+
+%turned_whole (p.7: bf16[64,128]) -> bf16[64,128] {
+  %p.7 = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(0)
+  ROOT %view.7 = bf16[64,128]{1,0:T(8,128)(2,1)} bitcast(%p.7)
+}
+
 ENTRY %main (x: bf16[64,128], y: bf16[64,128]) -> bf16[64,128] {
   %x = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(0)
   %y = bf16[64,128]{1,0:T(8,128)(2,1)} parameter(1)
@@ -235,6 +246,9 @@ ROW = 128 * 2  # bytes
         (f"%s = bf16[8,128]{HBM} slice(%x), slice={{}}", 16 * ROW),
         (f"%s = bf16[8,128]{HBM} dynamic-slice(%x, %c)", 16 * ROW),
         (f"%s = bf16[64,128]{HBM} custom-call(), custom_call_target='AllocateBuffer'", 0),
+        # Nothing is there before, and a fusion that hands on the whole.
+        (f"%s = bf16[64,128]{HBM} fusion(%few), kind=kLoop, calls=%made", 64 * ROW),
+        (f"%s = bf16[64,128]{HBM} fusion(%x), kind=kLoop, calls=%turned_whole", 128 * ROW),
         # What is replaced; two slices of %x, the one after the other; all of %y.
         (
             f"%s = bf16[64,128]{HBM} fusion(%y, %x, %y), calls=%product",

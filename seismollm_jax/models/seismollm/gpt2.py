@@ -105,12 +105,16 @@ def causal_softmax(scores: jax.Array, dtype: jnp.dtype) -> jax.Array:
     The gradient keeps the result alone, in its own precision; the derived one keeps exponentials in
     float32. Softmax itself runs in float32 whatever the precision of the result.
     """
+    return _softmax(scores, dtype)
+
+
+def _softmax(scores: jax.Array, dtype: jnp.dtype) -> jax.Array:
     causal = jnp.tril(jnp.ones(scores.shape[-2:], bool))
     return jax.nn.softmax(jnp.where(causal, scores, -jnp.inf)).astype(dtype)
 
 
 def _forward(scores: jax.Array, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    weights = causal_softmax(scores, dtype)
+    weights = _softmax(scores, dtype)
     return weights, weights
 
 
