@@ -115,7 +115,6 @@ def _run(
             f"train.adapters_only: every array of this network (model={config['model']!r}) learns, "
             "so checkpoints can leave none out; set it to False"
         )
-    checkpoints = None if dry_run else Checkpoints(workdir, maximise=task.maximise)
     standing = description(experiment, dataset, parts)
     latest = newest(workdir)
     earlier = None if latest is None else read_description(latest)
@@ -125,8 +124,6 @@ def _run(
     epoch = Epoch()
     if earlier:
         check_continues(earlier, experiment, standing)
-        if checkpoints is not None:
-            state, frozen = checkpoints.restore(state, frozen)
         progress, pretrained = earlier["progress"], earlier["pretrained"]
         scores = {k: math.nan if v is None else v for k, v in earlier["validation"].items()}
         points = earlier.get("operating_points", {})
@@ -137,6 +134,10 @@ def _run(
         progress = none_yet()
         pretrained = first_weights(experiment, state, frozen)
         begin_average(state)
+    # After all that may refuse the run, so that it leaves no folder then.
+    checkpoints = None if dry_run else Checkpoints(workdir, maximise=task.maximise)
+    if earlier and checkpoints is not None:
+        state, frozen = checkpoints.restore(state, frozen)
 
     # -- first lines ---------------------------------------------------------------------------
     start = progress["step"]

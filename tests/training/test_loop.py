@@ -373,6 +373,7 @@ def test_statistics_that_cannot_be(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         loop.run(config(data_folder, **{"train.batch_norm": choice}), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_nothing_to_leave_out(data_folder: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -49,6 +50,23 @@ class Done(NamedTuple):
     picks: int
     finished: float
     events: int = 0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network, or networks, say of a station-day.
+
+    Attributes:
+        creator: their name, for QuakeML.
+        picks: of the day.
+        detections: none, of a network that does not detect.
+        events: None where they are not asked for.
+    """
+
+    creator: str
+    picks: PickList
+    detections: DetectionList
+    events: EventTable | None = None
 
 
 class Folder:
@@ -127,22 +145,18 @@ class Folder:
         """The picks of a station-day."""
         return self.day_path(PICKS, day)
 
-    def write(
-        self,
-        found: Prepared,
-        picks: PickList,
-        detections: DetectionList,
-        creator: str,
-        events: EventTable | None = None,
-    ) -> None:
+    def write(self, found: Prepared, answers: Answers) -> None:
         """Write what a station-day gave, then its line of the manifest."""
-        day = found.day
-        self._write_day(PICKS, day, picks.write_csv, lambda path: picks.to_quakeml(path, creator))
+        day, picks, events = found.day, answers.picks, answers.events
+        self._write_day(
+            PICKS, day, picks.write_csv, lambda path: picks.to_quakeml(path, answers.creator)
+        )
         if events is not None:
             self._write_day(EVENTS, day, events.write_csv, events.to_quakeml)
         if DETECTIONS in self.tables:
-            self._write_day(DETECTIONS, day, detections.write_csv)
+            self._write_day(DETECTIONS, day, answers.detections.write_csv)
         inputs, finished = fingerprint(found.span, found.files), time.time()
+        number = 0 if events is None else len(events)
         self._append(
             {
                 "station": day.station,
@@ -150,7 +164,8 @@ class Folder:
                 "day": day.day,
                 "picks": len(picks),
                 "phases": Counter(pick.phase for pick in picks),
-                "events": 0 if events is None else len(events),
+                "events": number,
+                "detections": len(answers.detections),
                 "coverage": found.coverage,
                 "unreadable": found.unreadable,
                 "notes": found.notes,
@@ -163,7 +178,6 @@ class Folder:
                 "finished": finished,
             }
         )
-        number = 0 if events is None else len(events)
         self.done[day] = Done(inputs, self.outputs, len(picks), finished, number)
 
     def _write_day(

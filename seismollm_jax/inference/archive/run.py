@@ -20,7 +20,7 @@ from seismollm_jax.inference import amplitudes, stations
 from seismollm_jax.inference.archive import associators
 from seismollm_jax.inference.archive import plan as plans
 from seismollm_jax.inference.archive.days import Selection, StationDay
-from seismollm_jax.inference.archive.folder import Folder
+from seismollm_jax.inference.archive.folder import Answers, Folder
 from seismollm_jax.inference.archive.pictures import Pictures, write_index
 from seismollm_jax.inference.archive.plan import Plan
 from seismollm_jax.inference.archive.progress import Progress
@@ -241,9 +241,8 @@ def _work(
                 result.unreadable |= {bad["file"]: bad["reason"] for bad in prepared.unreadable}
                 begin = time.perf_counter()
                 sketches = wanted.sketches(predictor, prepared.span, job.plot, report=job.report)
-                picks, detections, events = _pick(predictor, prepared, chosen, sketches)
+                answers = _pick(predictor, prepared, chosen, sketches)
                 prepared.seconds["network"] = time.perf_counter() - begin
-                answers = picks, detections, predictor.name, events
                 done = folder, prepared, answers, pictures, sketches
                 written.append(writing.submit(_write, *done, result.remarks))
                 while len(written) > UNWRITTEN:
@@ -260,8 +259,8 @@ def _pick(
     prepared: Prepared,
     chosen: dict[str, Any],
     sketches: Sketches | None = None,
-) -> tuple[PickList, DetectionList, EventTable | None]:
-    """Picks, detections and events of a station-day, without those that begin in its margins."""
+) -> Answers:
+    """What there is in a station-day, without what begins in its margins."""
     start_ns, end_ns = prepared.span
     picker, found, in_progress = _picker(predictor), PickList(), DetectionList()
     asked = isinstance(predictor, EventPredictor)
@@ -277,11 +276,12 @@ def _pick(
     )
     inside = PickList(pick for pick in merged([found]) if start_ns <= pick.peak_time.ns < end_ns)
     if not isinstance(predictor, EventPredictor):
-        return inside, detections, None
+        return Answers(predictor.name, inside, detections)
     records = {picker.sampling_rate_hz: prepared.segments, **prepared.resampled}
     events = predictor.events(records, found, within_ns=prepared.span, **chosen)
     prepared.segments, prepared.resampled = [], {}  # let go
-    return inside, detections, EventTable(predictor.name, events, inside, prepared.coverage)
+    table = EventTable(predictor.name, events, inside, prepared.coverage)
+    return Answers(predictor.name, inside, detections, table)
 
 
 def _picker(predictor: Predictor | EventPredictor) -> Predictor:
@@ -298,19 +298,19 @@ def _emptied(segments: list[Segment]) -> Iterator[Segment]:
 def _write(
     folder: Folder,
     prepared: Prepared,
-    answers: tuple[PickList, DetectionList, str, EventTable | None],
+    answers: Answers,
     pictures: Pictures,
     sketches: Sketches | None,
     remarks: list[str],
 ) -> dict[str, float]:
     """Write a station-day, adds to the remarks, and returns the seconds of all stages."""
     begin = time.perf_counter()
-    said = amplitudes.remarks(answers[0])
+    said = amplitudes.remarks(answers.picks)
     prepared.notes += said
-    drawn = pictures.write(folder.path, prepared, sketches, answers[-1])
+    drawn = pictures.write(folder.path, prepared, sketches, answers.events)
     prepared.notes += drawn
     remarks += [f"{prepared.day.station} {prepared.day.date}: {text}" for text in (*said, *drawn)]
-    folder.write(prepared, *answers)
+    folder.write(prepared, answers)
     return prepared.seconds | {"write": time.perf_counter() - begin}
 
 

@@ -1,5 +1,6 @@
 """Events in progress, of an archive: station-days together are the whole record."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,8 @@ def test_detections_of_all_days(tmp_path: Path) -> None:
     assert days[0]["start_time"].max() < MIDNIGHT.isoformat() <= days[1]["start_time"].min()
     columns = pd.read_parquet(tmp_path / f"out/{NAME}.parquet")
     assert (columns["end_time"] == pd.to_datetime(found["end_time"])).all()
+    lines = (tmp_path / "out/manifest.jsonl").read_text().splitlines()
+    assert [json.loads(line)[NAME] for line in lines] == [len(day) for day in days]
 
     assert archive.run(predictor, job, said.append).done == 0
     (tmp_path / f"out/{NAME}/XX.ONE/2019-365.csv").unlink()
