@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
@@ -97,6 +98,25 @@ def convolve(
         dimension_numbers=("NWC", "WIO", "NWC"),
         feature_group_count=groups,
     )
+
+
+def side_by_side(
+    kernels: Sequence[jax.Array], length: int, stride: int
+) -> tuple[tuple[int, int], jax.Array]:
+    """Padding and kernel of one convolution that does several with `auto_padding` side by side.
+
+    Args:
+        kernels: (time, inputs, outputs) each.
+        length: of the input.
+        stride: of all.
+    """
+    paddings = [auto_padding(length, len(kernel), stride) for kernel in kernels]
+    before, after = (max(sides) for sides in zip(*paddings, strict=True))
+    filled = [
+        jnp.pad(kernel, ((before - left, after - right), (0, 0), (0, 0)))
+        for kernel, (left, right) in zip(kernels, paddings, strict=True)
+    ]
+    return (before, after), jnp.concatenate(filled, axis=2)
 
 
 def auto_pad(x: jax.Array, kernel: int, stride: int = 1) -> jax.Array:

@@ -14,10 +14,11 @@ from seismollm_jax.models.layers import (
     auto_pad,
     auto_padding,
     convolve,
+    side_by_side,
     stretched_convolution,
     stretched_products,
 )
-from seismollm_jax.models.seismollm.embedder import MultiScaleBlock, side_by_side
+from seismollm_jax.models.seismollm.embedder import MultiScaleBlock
 from seismollm_jax.models.seismollm.gpt2 import causal_softmax
 
 

@@ -12,7 +12,14 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from seismollm_jax.models.batch_norm import BatchNorm
-from seismollm_jax.models.layers import RunBlock, auto_padding, call_block, conv1d, convolve
+from seismollm_jax.models.layers import (
+    RunBlock,
+    auto_padding,
+    call_block,
+    conv1d,
+    convolve,
+    side_by_side,
+)
 
 FEW = 64  # outputs of a branch, below which branches are computed together
 
@@ -82,25 +89,6 @@ class MultiScaleBlock(nnx.Module):
                 scales.append(BatchNorm.together(scale, [norm], gelu=True, train=train))
             y = jnp.concatenate(scales, axis=-1)
         return self.norm(self.out_proj(y), train=train)
-
-
-def side_by_side(
-    kernels: Sequence[jax.Array], length: int, stride: int
-) -> tuple[tuple[int, int], jax.Array]:
-    """Padding and kernel of one convolution that does several with `auto_padding` side by side.
-
-    Args:
-        kernels: (time, inputs, outputs) each.
-        length: of the input.
-        stride: of all.
-    """
-    paddings = [auto_padding(length, len(kernel), stride) for kernel in kernels]
-    before, after = (max(sides) for sides in zip(*paddings, strict=True))
-    filled = [
-        jnp.pad(kernel, ((before - left, after - right), (0, 0), (0, 0)))
-        for kernel, (left, right) in zip(kernels, paddings, strict=True)
-    ]
-    return (before, after), jnp.concatenate(filled, axis=2)
 
 
 class Embedder(nnx.Module):

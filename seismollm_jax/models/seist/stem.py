@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from seismollm_jax.models.layers import BatchNorm, RunBlock, auto_pad, call_block
+from seismollm_jax.models.layers import BatchNorm, RunBlock, call_block, convolve, side_by_side
 from seismollm_jax.models.seist.config import StemConfig
 from seismollm_jax.models.seist.layers import convolution
 
@@ -31,11 +31,12 @@ class Branch(nnx.Module):
         )
         self.pointwise = convolution(inputs, outputs, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(outputs, dtype=dtype)
-        self.kernel, self.stride = kernel, stride
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = self.depthwise(auto_pad(self.in_proj(x), self.kernel, self.stride))
-        return jax.nn.gelu(self.norm(self.pointwise(x), train=train), approximate=False)
+    def composed(self) -> jax.Array:
+        """All three convolutions as one, kernel (time, inputs, outputs); nothing lies between."""
+        ahead, behind = self.in_proj.kernel[0], self.pointwise.kernel[0]
+        depthwise = self.depthwise.kernel[:, 0]  # (time, inputs)
+        return jnp.einsum("ij,kj,jo->kio", ahead, depthwise, behind, precision="highest")
 
 
 class StemBlock(nnx.Module):
@@ -56,11 +57,17 @@ class StemBlock(nnx.Module):
             for kernel in kernels
         )
         self.out_proj = convolution(len(kernels) * outputs, outputs, dtype=dtype, rngs=rngs)
-        self.norm = BatchNorm(outputs, dtype=dtype)
+        self.norm, self.stride = BatchNorm(outputs, dtype=dtype), stride
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        scales = [branch(x, train=train) for branch in self.branches]
-        return self.norm(self.out_proj(jnp.concatenate(scales, axis=-1)), train=train)
+        # All branches as one convolution. Those of single channels are what processors are worst
+        # at, and so few channels leave them idle as it is.
+        kernels = [branch.composed() for branch in self.branches]
+        padding, kernel = side_by_side(kernels, x.shape[1], self.stride)
+        y = convolve(x.astype(self.norm.dtype), kernel, padding=padding, stride=self.stride)
+        norms = [branch.norm for branch in self.branches]
+        y = BatchNorm.together(y, norms, gelu=True, train=train)
+        return self.norm(self.out_proj(y), train=train)
 
 
 class Stem(nnx.Module):
