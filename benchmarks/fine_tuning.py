@@ -6,10 +6,13 @@ The stations are dealt into folds. Each is the test part of one run of train.py,
 validation part, and the others are trained on. FLAGS go to train.py as they are. The records of all
 test parts together then have picks of networks that know nothing of their stations, which are
 compared with those of the network as it was, in its own window. F1 of P and S, intervals of 95 % by
-resampling events; so of the difference. Thresholds are the configuration's.
+resampling events; so of the difference. Thresholds are the configuration's. With few records chance
+in training moves F1 as much as the training does, so with several --seeds everything is trained so
+many times, and the difference is that of the mean.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -44,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--data", type=Path, required=True, help="folder of a dataset in STEAD's layout")
     add("--workdir", type=Path, required=True, help="split files, runs and tables go here")
     add("--folds", type=int, default=5)
+    add("--seeds", type=int, nargs="+", default=[0], help="a training of all folds for each")
     add("--json", type=Path, help="write the figures here as well")
     given = parser.parse_args(arguments[:end])
     given.workdir.mkdir(parents=True, exist_ok=True)
@@ -52,14 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
     before = given.workdir / "before"
     if not before.exists():
         evaluate(given.checkpoint, before, "all", given.data)
-    after = []
-    for number, fold in enumerate(folds(dataset.table, given.folds)):
-        run = given.workdir / f"fold{number}"
+    after: dict[int, list[pd.DataFrame]] = {seed: [] for seed in given.seeds}
+    dealt = enumerate(folds(dataset.table, given.folds))
+    for (number, fold), seed in itertools.product(dealt, given.seeds):
+        run = given.workdir / f"fold{number}-seed{seed}"
         run.mkdir(exist_ok=True)
         fold.to_csv(run / "folds.csv", index=False)
         if not (run / "test").exists():
             flags = {
                 "config": "configs/picking.py",
+                "config.seed": seed,
                 "config.model": config["model"],
                 "config.start_from": given.checkpoint.resolve(),
                 "config.data.path": given.data.resolve(),
@@ -70,9 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
             }
             call("train.py", *(f"--{k}={v}" for k, v in flags.items()), *arguments[end + 1 :])
             evaluate(run, run / "test", "test", None)
-        after.append(pd.read_csv(run / "test" / "predictions.csv"))
+        after[seed].append(pd.read_csv(run / "test" / "predictions.csv"))
     rate = config["data"]["sampling_rate_hz"]
-    figures = compare(pd.read_csv(before / "predictions.csv"), pd.concat(after), rate)
+    together = {f"seed {seed}": pd.concat(parts) for seed, parts in after.items()}
+    figures = compare(pd.read_csv(before / "predictions.csv"), together, rate)
     print(table(figures))
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2) + "\n")
@@ -116,29 +123,42 @@ def folds(catalogue_table: pd.DataFrame, number: int) -> list[pd.DataFrame]:
     return found
 
 
-def compare(before: pd.DataFrame, after: pd.DataFrame, rate_hz: float) -> dict[str, Any]:
-    """Scores of two tables of predictions with the same traces, and of their difference."""
-    after = after.set_index("trace_name").loc[before["trace_name"]].reset_index()
+def compare(
+    before: pd.DataFrame, after: Mapping[str, pd.DataFrame], rate_hz: float
+) -> dict[str, Any]:
+    """Scores of tables of predictions of the same traces, and what the trainings change on average.
+
+    Args:
+        before: of the network as it was.
+        after: of each training, by its name.
+        rate_hz: of the samples in them.
+    """
     groups = groups_of(before["event_id"].to_numpy(object))
-    figures: dict[str, Any] = {"traces": len(before), "difference": {}}
-    sides = {"before": before, "after": after}
+    names = before["trace_name"]
+    sides = {"before": before} | {
+        name: table.set_index("trace_name").loc[names].reset_index()
+        for name, table in after.items()
+    }
     picks = {
         name: [_samples(side, kind) for kind in ("pred", "true")] for name, side in sides.items()
     }
-    for name, (found, true) in picks.items():
-        figures[name] = scores(found, true, rate_hz, groups)
-    for phase in PHASES:
-        for tolerance in TOLERANCES_S:
-            f1 = {}
-            for name, (found, true) in picks.items():
-                metric = PhaseMetrics(10**6, rate_hz, tolerance)
-                parts = metric.parts(found[phase], true[phase])
-                f1[name] = metric.scores(Resampling(groups).sums(parts))["f1"]
-            key = f"{phase} {tolerance:g}"
-            low, high = interval(f1["after"] - f1["before"])
-            change = figures["after"][key]["f1"] - figures["before"][key]["f1"]
-            figures["difference"][key] = {"f1": change, "low": float(low), "high": float(high)}
-    return figures
+    rows = {name: scores(found, true, rate_hz, groups) for name, (found, true) in picks.items()}
+    rows["difference"] = {}
+    for phase, tolerance in itertools.product(PHASES, TOLERANCES_S):
+        f1 = {}
+        for name, (found, true) in picks.items():
+            metric = PhaseMetrics(10**6, rate_hz, tolerance)
+            parts = metric.parts(found[phase], true[phase])
+            f1[name] = metric.scores(Resampling(groups).sums(parts))["f1"]
+        key = f"{phase} {tolerance:g}"
+        low, high = interval(np.mean([f1[name] - f1["before"] for name in after], 0))
+        changes = [rows[name][key]["f1"] - rows["before"][key]["f1"] for name in after]
+        rows["difference"][key] = {
+            "f1": float(np.mean(changes)),
+            "low": float(low),
+            "high": float(high),
+        }
+    return {"traces": len(before), "rows": rows}
 
 
 def _samples(predictions: pd.DataFrame, kind: str) -> dict[str, np.ndarray]:
@@ -152,14 +172,14 @@ def _samples(predictions: pd.DataFrame, kind: str) -> dict[str, np.ndarray]:
 
 def table(figures: Mapping[str, Any]) -> str:
     """The figures as a table in Markdown."""
-    columns = list(figures["before"])
+    rows = figures["rows"]
+    columns = list(rows["before"])
     lines = [
         f"| | {' | '.join(f'{name[0].upper()}{name[1:]} s' for name in columns)} |",
         "|---" * (len(columns) + 1) + "|",
     ]
-    for side in ("before", "after", "difference"):
-        cells = " | ".join(shown(figures[side][column]) for column in columns)
-        lines.append(f"| {side} | {cells} |")
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(shown(row[column]) for column in columns)} |")
     return "\n".join([*lines, f"{figures['traces']} traces"])
 
 

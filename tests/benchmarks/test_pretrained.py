@@ -119,10 +119,23 @@ def test_before_and_after() -> None:
     true = {"true_p_sample": 500.0, "true_s_sample": 800.0}
     before = pd.DataFrame({**common, **true, "pred_p_sample": 520.0, "pred_s_sample": 800.0})
     after = before.assign(pred_p_sample=[500.0] * 7 + [np.nan]).iloc[::-1]
-    figures = fine_tuning.compare(before, after, 50.0)
-    assert figures["before"]["p 0.1"]["f1"] == 0
-    assert figures["after"]["p 0.1"]["f1"] == pytest.approx(14 / 15, abs=1e-5)
-    gain = figures["difference"]["p 0.1"]
+    figures = fine_tuning.compare(before, {"seed 3": after}, 50.0)
+    rows = figures["rows"]
+    assert rows["before"]["p 0.1"]["f1"] == 0
+    assert rows["seed 3"]["p 0.1"]["f1"] == pytest.approx(14 / 15, abs=1e-5)
+    gain = rows["difference"]["p 0.1"]
     assert 0.5 < gain["low"] < gain["f1"] <= gain["high"] <= 1
-    assert figures["difference"]["s 0.1"] == {"f1": 0.0, "low": 0.0, "high": 0.0}
+    assert rows["difference"]["s 0.1"] == {"f1": 0.0, "low": 0.0, "high": 0.0}
     assert "| difference | 0.933 (" in fine_tuning.table(figures)
+
+
+def test_the_difference_is_that_of_the_mean() -> None:
+    names = list("abcdefgh")
+    common = {"trace_name": names, "event_id": names, "window_start": 0}
+    true = {"true_p_sample": 500.0, "true_s_sample": 800.0}
+    before = pd.DataFrame({**common, **true, "pred_p_sample": 500.0, "pred_s_sample": 820.0})
+    better = before.assign(pred_s_sample=800.0)
+    rows = fine_tuning.compare(before, {"seed 0": better, "seed 1": before}, 50.0)["rows"]
+    half = pytest.approx(0.5, abs=1e-5)
+    assert rows["difference"]["s 0.1"] == {"f1": half, "low": half, "high": half}
+    assert list(rows) == ["before", "seed 0", "seed 1", "difference"]
