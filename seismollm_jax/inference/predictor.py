@@ -18,7 +18,12 @@ from seismollm_jax.inference import options as settings
 from seismollm_jax.inference import streams
 from seismollm_jax.inference.annotate import annotate_segments, normalised_window, to_stream
 from seismollm_jax.inference.coverage import Coverage
-from seismollm_jax.inference.detections import DetectionList, detect_segment, merged_detections
+from seismollm_jax.inference.detections import (
+    DetectionList,
+    detect_segment,
+    detects,
+    merged_detections,
+)
 from seismollm_jax.inference.network import Network
 from seismollm_jax.inference.picks import ClassifyOutput, PickList, merged, pick_segment
 from seismollm_jax.inference.streams import Segment
@@ -251,13 +256,13 @@ class Predictor:
 
         None of a network that does not detect events.
         """
-        own, labels = self.experiment.context.options, self.experiment.task.labels
-        if "detection" not in labels:
+        own, task = self.experiment.context.options, self.experiment.task
+        if not detects(task):
             return DetectionList()
         chosen = settings.parse(options, self.window, self.sampling_rate_hz)
         threshold = chosen.detection_threshold
         threshold = own.detection_threshold if threshold is None else threshold
-        return detect_segment(curves[:, labels.index("detection")], segment, threshold)
+        return detect_segment(curves[:, task.labels.index("detection")], segment, threshold)
 
     def windows(self, segment: Segment, *, overlap: float = 0.5) -> pd.DataFrame:
         """Answers of a task with one answer a window: one row for each window of the segment.
@@ -293,10 +298,8 @@ class Predictor:
 
     def _checked(self, x: np.ndarray) -> np.ndarray:
         windows = channels_last(x)
-        experiment = self.experiment
-        experiment.family.check_window(
-            experiment.settings, experiment.task.output, windows.shape[1]
-        )
+        own = self.experiment
+        own.family.check_window(own.settings, own.task.output, windows.shape[1])
         return windows
 
     def normalise(self, data: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:

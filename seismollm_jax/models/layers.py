@@ -100,23 +100,22 @@ def convolve(
     )
 
 
-def side_by_side(
-    kernels: Sequence[jax.Array], length: int, stride: int
-) -> tuple[tuple[int, int], jax.Array]:
-    """Padding and kernel of one convolution that does several with `auto_padding` side by side.
+def convolve_together(x: jax.Array, kernels: Sequence[jax.Array], *, stride: int) -> jax.Array:
+    """Several convolutions with `auto_padding` as one, their outputs side by side.
 
     Args:
-        kernels: (time, inputs, outputs) each.
-        length: of the input.
+        x: (batch, time, inputs).
+        kernels: (time, inputs, outputs) each; the shorter ones are filled up with zeros.
         stride: of all.
     """
-    paddings = [auto_padding(length, len(kernel), stride) for kernel in kernels]
+    paddings = [auto_padding(x.shape[1], len(kernel), stride) for kernel in kernels]
     before, after = (max(sides) for sides in zip(*paddings, strict=True))
     filled = [
         jnp.pad(kernel, ((before - left, after - right), (0, 0), (0, 0)))
         for kernel, (left, right) in zip(kernels, paddings, strict=True)
     ]
-    return (before, after), jnp.concatenate(filled, axis=2)
+    kernel = jnp.concatenate(filled, axis=2)
+    return convolve(x, kernel, padding=(before, after), stride=stride)
 
 
 def auto_pad(x: jax.Array, kernel: int, stride: int = 1) -> jax.Array:

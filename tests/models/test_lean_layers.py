@@ -14,7 +14,7 @@ from seismollm_jax.models.layers import (
     auto_pad,
     auto_padding,
     convolve,
-    side_by_side,
+    convolve_together,
     stretched_convolution,
     stretched_products,
 )
@@ -84,8 +84,7 @@ def test_products_may_come_before_the_interpolation(taps: int) -> None:
 @pytest.mark.parametrize("length", [40, 41])
 def test_several_convolutions_as_one(length: int) -> None:
     x, kernels = draw(2, length, 3), [draw(k, 3, 2, seed=k) for k in (4, 7, 12)]
-    padding, kernel = side_by_side(kernels, length, 2)
-    found = convolve(x, kernel, padding=padding, stride=2)
+    found = convolve_together(x, kernels, stride=2)
     each = [
         convolve(auto_pad(x, len(kernel), 2), kernel, padding=(0, 0), stride=2)
         for kernel in kernels

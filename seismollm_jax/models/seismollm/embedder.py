@@ -18,7 +18,7 @@ from seismollm_jax.models.layers import (
     call_block,
     conv1d,
     convolve,
-    side_by_side,
+    convolve_together,
 )
 
 FEW = 64  # outputs of a branch, below which branches are computed together
@@ -78,8 +78,7 @@ class MultiScaleBlock(nnx.Module):
         if kernels[0].shape[2] < FEW:
             # One convolution with the narrower kernels filled up with zeros: for few outputs it
             # takes as long as one of the branches.
-            padding, kernel = side_by_side(kernels, x.shape[1], self.stride)
-            y = convolve(x, kernel, padding=padding, stride=self.stride)
+            y = convolve_together(x, kernels, stride=self.stride)
             y = BatchNorm.together(y, norms, gelu=True, train=train)
         else:
             scales = []

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from seismollm_jax.models.layers import BatchNorm, RunBlock, call_block, convolve, side_by_side
+from seismollm_jax.models.layers import BatchNorm, RunBlock, call_block, convolve_together
 from seismollm_jax.models.seist.config import StemConfig
 from seismollm_jax.models.seist.layers import convolution
 
@@ -63,9 +63,8 @@ class StemBlock(nnx.Module):
         # All branches as one convolution. Those of single channels are what processors are worst
         # at, and so few channels leave them idle as it is.
         kernels = [branch.composed() for branch in self.branches]
-        padding, kernel = side_by_side(kernels, x.shape[1], self.stride)
-        y = convolve(x.astype(self.norm.dtype), kernel, padding=padding, stride=self.stride)
         norms = [branch.norm for branch in self.branches]
+        y = convolve_together(x, kernels, stride=self.stride)
         y = BatchNorm.together(y, norms, gelu=True, train=train)
         return self.norm(self.out_proj(y), train=train)
 
