@@ -16,12 +16,18 @@ from tests import setups
 from tests.evaluation.checkpoints import summary_of
 
 
+def shortened(data_folder: Path, copy: Path) -> Path:
+    """A copy of the dataset with 40 records in its catalogue."""
+    shutil.copytree(data_folder, copy)
+    table = pd.read_csv(copy / "merge.csv", low_memory=False)
+    table.iloc[:40].to_csv(copy / "merge.csv", index=False)
+    return copy
+
+
 def test_another_catalogue_is_named_as_such(
     trained: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = shutil.copytree(data_folder, tmp_path / "copy")
-    table = pd.read_csv(copy / "merge.csv", low_memory=False)
-    table.iloc[:40].to_csv(copy / "merge.csv", index=False)
+    copy = shortened(data_folder, tmp_path / "copy")
     message = r"another catalogue than the one .* no test part .*--split=all"
     with pytest.raises(ValueError, match=message):
         run(trained, tmp_path / "out", part="test", data_path=str(copy))
@@ -35,9 +41,7 @@ def test_another_catalogue_is_named_as_such(
 def test_other_splits_where_allowed(
     trained: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = shutil.copytree(data_folder, tmp_path / "copy")
-    table = pd.read_csv(copy / "merge.csv", low_memory=False)
-    table.iloc[:40].to_csv(copy / "merge.csv", index=False)
+    copy = shortened(data_folder, tmp_path / "copy")
     out = tmp_path / "out"
     run(trained, out, part="test", data_path=str(copy), allow_other_split=True)
     assert "traces of the training may be among these" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from obspy import Inventory, UTCDateTime, read_inventory
 from seismollm_jax.inference import amplitudes
 from seismollm_jax.inference.picks import Pick, PickList
 from seismollm_jax.inference.streams import Segment
+from tests.inference import traces
 
 RATE, SECONDS = 100.0, 200
 START = UTCDateTime(2012, 3, 1)
@@ -44,15 +45,7 @@ def segment(columns: dict[str, np.ndarray], site: str = "GR.FUR.") -> Segment:
 
 
 def pick(phase: str, time_s: float) -> Pick:
-    time = START + time_s
-    return Pick(
-        trace_id="GR.FUR..HH",
-        start_time=time,
-        end_time=time,
-        peak_time=time,
-        peak_value=0.9,
-        phase=phase,
-    )
+    return traces.pick(phase, START + time_s, "GR.FUR..HH")
 
 
 @pytest.mark.parametrize("frequency_hz", [1.0, 4.0, 12.0])

@@ -1,10 +1,11 @@
-"""Traces of noise, and what became of them: shared by several tests."""
+"""Traces of noise, picks, and what became of them: shared by several tests."""
 
 import numpy as np
 import pytest
 from obspy import Trace, UTCDateTime
 
 from seismollm_jax.inference.coverage import REASONS
+from seismollm_jax.inference.picks import Pick
 
 START = UTCDateTime("2024-02-29T23:59:50")
 
@@ -19,6 +20,18 @@ def trace(channel, data, start=START, rate=100.0, station="ABC", location=""):
         "sampling_rate": rate,
     }
     return Trace(np.asanyarray(data), header)
+
+
+def pick(phase, time, trace_id="XX.A..HH"):
+    """One whose beginning, end and peak are at a time."""
+    return Pick(
+        trace_id=trace_id,
+        start_time=time,
+        end_time=time,
+        peak_time=time,
+        peak_value=0.9,
+        phase=phase,
+    )
 
 
 def noise(samples, seed=0):

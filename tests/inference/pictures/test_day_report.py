@@ -23,6 +23,7 @@ from seismollm_jax.inference.pictures.table import TablePictures
 from seismollm_jax.inference.predictor import Predictor
 from tests.inference import archives
 from tests.inference.archives import MIDNIGHT, STATIONS
+from tests.inference.traces import pick
 
 RATE = 20.0
 DAY = UTCDateTime("2024-03-01")
@@ -35,18 +36,6 @@ def strip(start_s: float, seconds: float, **changes) -> Strip:
     first = round((DAY.timestamp + start_s) * RATE)
     made = Strip("XX.A..HH", "HHZ", first, RATE, data, np.ones(samples, bool))
     return dataclasses.replace(made, **changes)
-
-
-def pick(phase: str, time_s: float) -> Pick:
-    time = DAY + time_s
-    return Pick(
-        trace_id="XX.A..HH",
-        start_time=time,
-        end_time=time,
-        peak_time=time,
-        peak_value=0.9,
-        phase=phase,
-    )
 
 
 def test_an_envelope_loses_nothing() -> None:
@@ -98,7 +87,8 @@ def test_rows(seconds: int, minutes: int) -> None:
 
 def test_overviews_show_picks_and_gaps(tmp_path: Path) -> None:
     strips = [strip(0, 3000), strip(4000, 3200)]
-    picks = [pick("P", t) for t in range(100, 3000, 200)] + [pick("P", 90_000)]  # the day after
+    times = [*range(100, 3000, 200), 90_000]  # the last one on the day after
+    picks = [pick("P", DAY + t) for t in times]
     span = DAY.ns, DAY.ns + 2 * HOUR_NS
     found = {}
     for name, shown in (("with", picks), ("without", [])):

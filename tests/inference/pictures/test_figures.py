@@ -6,22 +6,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from obspy import UTCDateTime
 
-from seismollm_jax.inference.picks import Pick
 from seismollm_jax.inference.pictures.figures import COLOURS, TRACE_COLOUR, plot_record
 from seismollm_jax.inference.streams import Segment
+from tests.inference.traces import pick
 
 START = UTCDateTime("2024-03-01T23:59:00")
-
-
-def pick(phase, time):
-    return Pick(
-        trace_id="XX.A..HH",
-        start_time=time,
-        end_time=time,
-        peak_time=time,
-        peak_value=0.9,
-        phase=phase,
-    )
 
 
 def record(samples):
